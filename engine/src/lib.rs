@@ -1,0 +1,20 @@
+//! Containers, images, networks and volumes of one Linux host, as a library.
+
+pub mod container;
+mod engine;
+mod error;
+pub mod event;
+mod id;
+pub mod image;
+mod instance;
+pub mod inventory;
+pub mod network;
+pub mod progress;
+mod subject;
+pub mod volume;
+
+pub use engine::{Counts, Engine, Filters, Pruned};
+pub use error::{Doing, Error, Kind, Result};
+pub use id::{ContainerId, Digest, EndpointId, ExecId, GrantId, NetworkId, OperationId, TenantId, UserId};
+pub use instance::{DEFAULT_DATA_ROOT, Instance};
+pub use subject::{Role, Scope, Subject, UnixAccount, Via};

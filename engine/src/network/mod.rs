@@ -1,0 +1,5 @@
+//! Networks.
+
+mod view;
+
+pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
