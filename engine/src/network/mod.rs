@@ -1,5 +1,13 @@
-//! Networks.
+//! Networks of this host: bridges, addresses, published ports, firewall, names.
+//!
+//! The engine's facade calls [`Networks`]; nothing here judges who may do what. All kernel work is netlink from one
+//! thread of our own (`kernel`), which lives in the network namespace that `Networks::open` was called in. One nft table
+//! of ours per family is static; networks, containers and ports are elements of its sets and maps.
 
+mod attach;
+mod networks;
 mod view;
 
+pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
+pub use networks::Networks;
 pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
