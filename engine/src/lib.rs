@@ -12,6 +12,7 @@ pub mod network;
 pub mod progress;
 mod subject;
 pub mod volume;
+pub mod worker;
 
 pub use engine::{Counts, Engine, Filters, Pruned};
 pub use error::{Doing, Error, Kind, Result};

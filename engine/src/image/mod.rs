@@ -1,7 +1,15 @@
-//! Images.
+//! Images: references, registries, the content store, unpacked layers and archives, for many tenants on one host.
+//!
+//! [`Images`] is the handle. It is policy-free: callers were authorised before, and say for which tenant they ask. A blob
+//! or layer is visible to a tenant if that tenant brought it (pulled with credentials, loaded, built), or if it came from
+//! an anonymous pull, of which the host keeps one copy for all. Bytes from outside are parsed in a worker only.
 
+pub mod reference;
 mod request;
+mod store;
 mod view;
 
+pub use reference::Reference;
 pub use request::{ImageFilter, PullRequest, RegistryAuth, Removal};
+pub use store::{ImageUse, Images, ImagesConfig, LayerPath, NewImage, Usage};
 pub use view::{History, Image, ImageConfig};
