@@ -1,9 +1,11 @@
 //! Containers.
 
+pub mod effective;
 pub mod request;
 pub mod spec;
 pub mod view;
 
+pub use effective::EffectiveSpec;
 pub use spec::{ContainerPort, ContainerSpec, EndpointSpec, Healthcheck, HostPort, Protocol, Resources, RestartPolicy};
 pub use view::{Container, State};
 
