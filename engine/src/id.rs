@@ -116,6 +116,11 @@ row_id! {
     OperationId
 }
 
+impl UserId {
+    /// The host's root, an administrator from the first start on: the one user without a row of its own.
+    pub const ROOT: UserId = UserId(0);
+}
+
 /// A SHA-256 content digest, `sha256:` and 64 lower-case hex characters.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -20,6 +20,8 @@ pub struct Subject {
     pub unix: Option<UnixAccount>,
     /// How the person proved it.
     pub via: Via,
+    /// From where, for audit rows; `None` on Unix sockets.
+    pub ip: Option<std::net::IpAddr>,
     /// What the credential may be used for.
     pub scope: Scope,
 }
