@@ -10,7 +10,9 @@ mod instance;
 pub mod inventory;
 pub mod network;
 pub mod progress;
+pub mod runtime;
 mod subject;
+pub mod sys;
 pub mod volume;
 pub mod worker;
 
