@@ -7,10 +7,14 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod ca;
 pub mod config;
 pub mod docker;
+pub mod listen;
 pub mod pages;
 pub mod route;
+pub mod store;
+pub mod tls;
 
 pub use app::App;
 pub use auth::who::{MaybeWho, Who};

@@ -2,7 +2,12 @@
 //! engine's policy; here it is only who it is and for which tenant it speaks.
 
 pub mod accounts;
+pub mod backoff;
 pub mod cross_site;
+pub mod lifetime;
+pub mod password;
+pub mod secret;
+pub mod session;
 pub mod who;
 
 use crate::App;

@@ -20,6 +20,10 @@ impl Proven {
     }
 }
 
+/// The session secret by which the request came, if it came by one; set by the gate after it was checked.
+#[derive(Clone)]
+pub(crate) struct SessionCookie(pub super::secret::Secret);
+
 /// Who asks. In a handler: `Who(who): Who`, then `app.engine.start(&who, …)`.
 #[derive(Clone)]
 pub struct Who(pub Arc<Subject>);

@@ -1,0 +1,10 @@
+//! Listeners: Unix sockets with peer credentials and HTTPS. Each connection gets its peer once; each request carries it.
+//! Here are also the bounds on connections and the time a client has for its headers.
+
+pub mod bounds;
+mod connection;
+mod framing;
+pub mod https;
+pub mod unix;
+
+pub use connection::Serving;
