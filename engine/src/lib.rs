@@ -1,16 +1,23 @@
 //! Containers, images, networks and volumes of one Linux host, as a library.
 
+pub mod caps;
+pub mod cgroup;
 pub mod container;
 mod engine;
 mod error;
 pub mod event;
+pub mod host;
 mod id;
 pub mod image;
+pub mod inotify;
 mod instance;
 pub mod inventory;
+pub mod log;
 pub mod network;
 pub mod progress;
 pub mod runtime;
+pub mod seccomp;
+pub mod stats;
 mod subject;
 pub mod sys;
 pub mod volume;

@@ -1,6 +1,7 @@
 //! The kernel's calls that the standard library lacks, each as a small function that is safe to call. The only `unsafe`
 //! of the engine lives here.
 
+pub mod bpf;
 pub mod fd;
 pub mod socket;
 pub mod spawner;
