@@ -2,6 +2,7 @@
 
 pub mod caps;
 pub mod cgroup;
+mod blocking;
 pub mod container;
 mod engine;
 mod error;
@@ -23,6 +24,7 @@ pub mod sys;
 pub mod volume;
 pub mod worker;
 
+pub(crate) use blocking::blocking;
 pub use engine::{Counts, Engine, Filters, Pruned};
 pub use error::{Doing, Error, Kind, Result};
 pub use id::{ContainerId, Digest, EndpointId, ExecId, GrantId, NetworkId, OperationId, TenantId, UserId};

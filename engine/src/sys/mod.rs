@@ -2,6 +2,9 @@
 //! of the engine lives here.
 
 pub mod bpf;
+pub mod confine;
 pub mod fd;
 pub mod socket;
 pub mod spawner;
+#[cfg(test)]
+mod test_entry;
