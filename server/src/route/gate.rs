@@ -28,7 +28,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
     if gate.face != Face::Docker && parts.extensions.get::<VersionInPath>().is_some() {
         return message(StatusCode::NOT_FOUND, "page not found");
     }
-    match judge(&gate, &parts).await {
+    let mut response = match judge(&gate, &parts).await {
         Ok(subject) => {
             if let Some(subject) = subject {
                 parts.extensions.insert(Proven::new(subject));
@@ -36,7 +36,11 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
             next.run(Request::from_parts(parts, body)).await
         }
         Err(refusal) => refused(gate.face, &refusal, &parts),
+    };
+    if gate.face == Face::Docker {
+        crate::docker::stamp(&mut response);
     }
+    response
 }
 
 /// The subject, or why not. `None` only where the route is public.

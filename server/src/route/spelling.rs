@@ -65,7 +65,9 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
         Err(Refused::Unknown) => return message(StatusCode::NOT_FOUND, "page not found"),
         Err(Refused::TooNew(v)) => {
             let text = format!("client version {v} is too new. Maximum supported API version is {MAX_API_VERSION}");
-            return message(StatusCode::BAD_REQUEST, &text);
+            let mut response = message(StatusCode::BAD_REQUEST, &text);
+            crate::docker::stamp(&mut response);
+            return response;
         }
         Err(Refused::TooOld(v)) => {
             // Plain text: clients of that age do not read JSON errors (measured on dockerd).

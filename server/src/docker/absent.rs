@@ -1,0 +1,84 @@
+//! The parts of Docker's API that are not here: each has its route and its clear answer, so that no client mistakes us for
+//! something that never heard of it.
+
+use super::error::{Answer, Failure};
+use super::images::drain;
+use super::reply::json;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::Response;
+use engine::{Error, Kind};
+use serde_json::{Value, json};
+
+fn unsupported(what: &str) -> Failure {
+    Error::unsupported(what).into()
+}
+
+/// `POST /build`
+pub async fn build(body: Body) -> Answer {
+    drain(body).await;
+    Err(unsupported("building images"))
+}
+
+/// `POST /build/prune`: nothing is cached, so nothing is left to prune (`docker system prune` asks always).
+pub async fn build_prune() -> Response {
+    json(&json!({ "CachesDeleted": Value::Null, "SpaceReclaimed": 0 }))
+}
+
+/// `POST /build/cancel`
+pub async fn build_cancel() -> Answer {
+    Err(unsupported("cancelling a build"))
+}
+
+/// `POST /grpc` and `POST /session`: BuildKit's doors.
+pub async fn buildkit() -> Answer {
+    Err(unsupported("BuildKit"))
+}
+
+/// `/containers/{id}/checkpoints…`
+pub async fn checkpoints() -> Answer {
+    Err(unsupported("checkpoint and restore"))
+}
+
+/// `GET /distribution/{name}/json`
+pub async fn distribution() -> Answer {
+    Err(unsupported("inspecting an image in its registry"))
+}
+
+/// `GET /images/search`
+pub async fn search() -> Answer {
+    Err(unsupported("searching Docker Hub"))
+}
+
+/// `GET /plugins`: none are installed.
+pub async fn plugins() -> Response {
+    json(&json!([]))
+}
+
+/// Everything else about plugins.
+pub async fn plugin() -> Answer {
+    Err(unsupported("managed plugins"))
+}
+
+/// `POST /swarm/init` and `POST /swarm/join`
+pub async fn swarm_start(request: Request) -> Answer {
+    drain(request.into_body()).await;
+    Err(unsupported("Swarm mode"))
+}
+
+/// Everything else about the swarm that this host is not in.
+pub async fn swarm() -> Answer {
+    let text =
+        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to swarm and try again.";
+    Err(Error::new(Kind::Unavailable, text).into())
+}
+
+/// `POST /swarm/leave`
+pub async fn swarm_leave() -> Answer {
+    Err(Error::new(Kind::Unavailable, "This node is not part of a swarm").into())
+}
+
+/// `PUT /volumes/{name}`
+pub async fn cluster_volume() -> Answer {
+    Err(unsupported("updating cluster volumes"))
+}

@@ -1,0 +1,163 @@
+//! What a request says beside its path: query and JSON body, with Docker's ideas of booleans and emptiness.
+
+use super::error::Failure;
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use engine::{Error, Result};
+use http::request::Parts;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde_json::Value;
+
+/// Bytes of a JSON body: far more than any client sends, far less than would hurt.
+const JSON_MAX: usize = 4 << 20;
+
+/// The query, in order. The last of several values counts, as in Docker, except where all are asked for.
+pub struct Args(Vec<(String, String)>);
+
+impl<S: Sync> FromRequestParts<S> for Args {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+        match Query::<Vec<(String, String)>>::try_from_uri(&parts.uri) {
+            Ok(Query(pairs)) => Ok(Args(pairs)),
+            Err(e) => Err(Error::invalid(format!("invalid query: {e}")).into()),
+        }
+    }
+}
+
+impl Args {
+    /// A value, if it is there.
+    pub fn get(&self, key: &str) -> Option<&str> {
+        // Go's `Form.Get` takes the first.
+        self.0.iter().find(|(k, _)| k == key).map(|(_, v)| v.as_str())
+    }
+
+    /// A value; absent is empty.
+    pub fn text(&self, key: &str) -> &str {
+        self.get(key).unwrap_or_default()
+    }
+
+    /// All values of a repeated key.
+    pub fn all(&self, key: &str) -> Vec<String> {
+        self.0.iter().filter(|(k, _)| k == key).map(|(_, v)| v.clone()).collect()
+    }
+
+    /// A boolean: everything but `0`, `no`, `false`, `none` and nothing is true.
+    pub fn flag(&self, key: &str) -> bool {
+        !matches!(self.text(key).trim().to_lowercase().as_str(), "" | "0" | "no" | "false" | "none")
+    }
+
+    /// A boolean that is `default` while nobody mentions it.
+    pub fn flag_or(&self, key: &str, default: bool) -> bool {
+        match self.get(key) {
+            None => default,
+            Some(_) => self.flag(key),
+        }
+    }
+
+    /// A whole number that may be absent.
+    pub fn int(&self, key: &str) -> Result<Option<i64>> {
+        match self.text(key) {
+            "" => Ok(None),
+            text => match text.parse() {
+                Ok(n) => Ok(Some(n)),
+                Err(_) => Err(Error::invalid(format!("invalid value for {key}: {text:?} is no whole number"))),
+            },
+        }
+    }
+
+    /// Filters, whose keys must be among these.
+    pub fn filters(&self, keys: &[&str]) -> Result<engine::Filters> {
+        super::filters::parse(self.get("filters"), keys)
+    }
+}
+
+/// A JSON body; an empty one is `null`.
+pub struct Json(pub Value);
+
+impl<S: Send + Sync> FromRequest<S> for Json {
+    type Rejection = Failure;
+    async fn from_request(request: Request, _: &S) -> Result<Self, Failure> {
+        let (parts, body) = request.into_parts();
+        read_json(&parts.headers, body).await.map(Json)
+    }
+}
+
+/// Reads a JSON body of at most 4 MiB. A missing Content-Type is taken for JSON: old clients send none.
+pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
+    let bytes = match Limited::new(body, JSON_MAX).collect().await {
+        Ok(body) => body.to_bytes(),
+        Err(e) if e.is::<LengthLimitError>() => {
+            return Err(Failure::Http(StatusCode::PAYLOAD_TOO_LARGE, "the request body is larger than 4 MiB".to_owned()));
+        }
+        Err(e) => return Err(Error::invalid(format!("the request body ended early: {e}")).into()),
+    };
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Null);
+    }
+    if let Some(value) = headers.get(header::CONTENT_TYPE) {
+        let text = String::from_utf8_lossy(value.as_bytes());
+        let media = text.split(';').next().unwrap_or_default().trim();
+        if !media.is_empty() && !media.eq_ignore_ascii_case("application/json") {
+            let text = format!("unsupported Content-Type header ({text}): must be 'application/json'");
+            return Err(Error::invalid(text).into());
+        }
+    }
+    serde_json::from_slice(&bytes).map_err(|e| Error::invalid(format!("invalid JSON: {e}")).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn args(query: &str) -> Args {
+        let uri: http::Uri = format!("/x?{query}").parse().unwrap();
+        Args(Query::<Vec<(String, String)>>::try_from_uri(&uri).unwrap().0)
+    }
+
+    #[test]
+    fn booleans_are_dockers() {
+        for yes in ["1", "true", "True", "TRUE", "yes", "on", "2"] {
+            assert!(args(&format!("a={yes}")).flag("a"), "{yes}");
+        }
+        for no in ["", "0", "false", "False", "no", "none", "+"] {
+            assert!(!args(&format!("a={no}")).flag("a"), "{no:?}");
+        }
+        assert!(!args("").flag("a"));
+        assert!(args("").flag_or("a", true));
+        assert!(!args("a=0").flag_or("a", true));
+    }
+
+    #[test]
+    fn values_repeat() {
+        let args = args("names=a&names=b%2Fc&t=-1");
+        assert_eq!(args.all("names"), ["a", "b/c"]);
+        assert_eq!(args.get("names"), Some("a"));
+        assert_eq!(args.int("t").unwrap(), Some(-1));
+        assert!(super::tests::args("t=x").int("t").is_err());
+    }
+
+    async fn json(content_type: Option<&str>, body: impl Into<Body>) -> Result<Value, Failure> {
+        let mut headers = HeaderMap::new();
+        if let Some(ct) = content_type {
+            headers.insert(header::CONTENT_TYPE, ct.parse().unwrap());
+        }
+        read_json(&headers, body.into()).await
+    }
+
+    #[tokio::test]
+    async fn bodies() {
+        let ok = serde_json::json!({"a": 1});
+        for ct in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
+            assert_eq!(json(ct, "{\"a\":1}").await.unwrap(), ok);
+        }
+        assert_eq!(json(Some("text/plain"), "").await.unwrap(), Value::Null);
+        for (ct, body) in [(Some("text/plain"), "{}"), (None, "{bad"), (None, "{} {}"), (None, "{\"a\":1")] {
+            assert_eq!(json(ct, body).await.unwrap_err().status(), 400, "{body}");
+        }
+        let large = format!("\"{}\"", "x".repeat(JSON_MAX));
+        assert_eq!(json(None, large).await.unwrap_err().status(), 413);
+        let deep = "[".repeat(100_000);
+        assert_eq!(json(None, deep).await.unwrap_err().status(), 400);
+    }
+}
