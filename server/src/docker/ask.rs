@@ -2,7 +2,7 @@
 
 use super::error::Failure;
 use axum::body::Body;
-use axum::extract::{FromRequest, FromRequestParts, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use engine::{Error, Result};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
@@ -69,6 +69,23 @@ impl Args {
     /// Filters, whose keys must be among these.
     pub fn filters(&self, keys: &[&str]) -> Result<engine::Filters> {
         super::filters::parse(self.get("filters"), keys)
+    }
+}
+
+/// The name in a path. An object may be called what an action is called (`/networks/create`): there the router matched the
+/// word, and the name is that word.
+pub struct Name(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(Name(name)),
+            Err(_) => match parts.uri.path().rsplit('/').next() {
+                Some(word) if !word.is_empty() && !word.contains('%') => Ok(Name(word.to_owned())),
+                _ => Err(Failure::Http(StatusCode::NOT_FOUND, "page not found".to_owned())),
+            },
+        }
     }
 }
 

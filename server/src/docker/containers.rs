@@ -1,6 +1,6 @@
 //! `/containers`: making, looking at and steering them. Their streams are in `streams`, their files in `archive`.
 
-use super::ask::{Args, Json};
+use super::ask::{Args, Json, Name};
 use super::error::Answer;
 use super::reply::{created, json, nothing, unchanged};
 use super::wire;
@@ -142,7 +142,7 @@ pub async fn update(State(app): State<App>, Who(who): Who, Path(name): Path<Stri
 }
 
 /// `DELETE /containers/{id}`
-pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args) -> Answer {
+pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name, args: Args) -> Answer {
     if args.flag("link") {
         return Err(Error::unsupported("removing a link").into());
     }
@@ -214,21 +214,15 @@ pub async fn stats(State(app): State<App>, Who(who): Who, Path(name): Path<Strin
     if !stream && (args.flag("one-shot") || first.is_none()) {
         return Ok(json(&wire::stats::stats(&container, first.as_ref(), None)));
     }
-    let looks = futures_util::stream::unfold((app, first, 0u64), move |(app, before, turn)| {
+    // Each look is told with the one a second before it, or its percentages would mean nothing.
+    let looks = futures_util::stream::unfold((app, first), move |(app, before)| {
         let (who, id, container) = (who.clone(), id.clone(), container.clone());
         async move {
-            // The first look of a stream goes out at once, the others a second apart, as Docker's collector does.
-            let streams_first = turn == 0 && stream;
-            if !streams_first {
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            }
-            let (now, before) = match streams_first {
-                true => (before, None),
-                // Gone meanwhile: the stream ends.
-                false => (app.engine.stats(&who, &id).await.ok()?, before),
-            };
+            tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+            // Gone meanwhile: the stream ends.
+            let now = app.engine.stats(&who, &id).await.ok()?;
             let line = format!("{}\n", wire::stats::stats(&container, now.as_ref(), before.as_ref()));
-            Some((Ok::<_, std::convert::Infallible>(line), (app, now, turn + 1)))
+            Some((Ok::<_, std::convert::Infallible>(line), (app, now)))
         }
     });
     Ok(match stream {

@@ -19,10 +19,7 @@ pub async fn events(State(app): State<App>, Who(who): Who, args: Args) -> Answer
     let (kept, live) = app.engine.events(&who);
     let past: Vec<String> = past(&kept, &wanted).iter().map(|e| line(e)).collect();
     // What lies ahead of `until`; none if it has passed.
-    let left = match wanted.until {
-        None => None,
-        Some(until) => Some(std::time::Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default()),
-    };
+    let left = wanted.until.map(|until| std::time::Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default());
     let end = async move {
         match left {
             None => std::future::pending().await,

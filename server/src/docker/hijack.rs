@@ -75,14 +75,16 @@ fn switching(content_type: &'static str) -> Response {
 }
 
 /// The 200 whose body goes on until the connection closes, neither chunked nor of known length.
-fn streaming(body: Body, content_type: &'static str, client: Version) -> Response {
+///
+/// Its content type is the old one always: clients that know the new one ask for an upgrade.
+fn streaming(body: Body, client: Version) -> Response {
     let mut response = Response::new(body);
     if client <= Version::HTTP_11 {
         // hyper writes a body without chunks only for HTTP/1.0; every client takes that.
         *response.version_mut() = Version::HTTP_10;
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(RAW));
     response
 }
 
@@ -104,7 +106,6 @@ impl Client {
     /// Joins the client with a process. `detach_keys` count on terminals only: elsewhere input is data.
     pub fn join(self, attached: Attached, detach: Option<Detach>, version: ApiVersion) -> Response {
         let Attached { input, output, tty } = attached;
-        let content_type = content_type(tty, version);
         let detach = detach.filter(|_| tty);
         match self.upgrade {
             Some(upgrade) => {
@@ -117,7 +118,7 @@ impl Client {
                         Err(error) => tracing::debug!(%error, "a client went before its connection was handed over"),
                     }
                 });
-                switching(content_type)
+                switching(content_type(tty, version))
             }
             None => {
                 let body = self.body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
@@ -137,7 +138,7 @@ impl Client {
                     }
                 });
                 let output = output.map(move |chunk| chunk.map(|chunk| encode(chunk, tty)));
-                streaming(Body::from_stream(output.take_until(gone)), content_type, self.http)
+                streaming(Body::from_stream(output.take_until(gone)), self.http)
             }
         }
     }
@@ -242,7 +243,6 @@ async fn pump_in(mut read: impl AsyncRead + Unpin, mut input: Input, mut detach:
 mod tests {
     use super::*;
     use crate::docker::wire::container::tests::V51;
-    use std::future::poll_fn;
     use tokio::sync::mpsc;
 
     /// A process that echoes its stdin when it has all of it: only half-close lets it speak.
@@ -343,7 +343,36 @@ mod tests {
         frame(&mut expected, StreamKind::Stdout, b"early");
         frame(&mut expected, StreamKind::Stderr, b"bye");
         assert_eq!(got[end..], expected[..]);
-        poll_fn(|_| std::task::Poll::Ready(())).await;
+    }
+
+    /// The start of an exec carries JSON first; what follows it is the process's.
+    #[tokio::test]
+    async fn input_begins_behind_the_body() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let app = axum::Router::new().route(
+            "/start",
+            axum::routing::post(|request: Request| async {
+                let (parts, body) = request.into_parts();
+                let json = crate::docker::ask::read_json(&parts.headers, body).await.unwrap();
+                assert_eq!(json, serde_json::json!({"Tty": true}));
+                let (input, output) = echo_at_end();
+                let attached = Attached { input, output, tty: true };
+                Client::of(Request::from_parts(parts, Body::empty())).join(attached, None, V51)
+            }),
+        );
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let chunked = "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"Tty\":true}\r\n0\r\n\r\n";
+        for body in ["Content-Length: 12\r\n\r\n{\"Tty\":true}", chunked] {
+            let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let request = format!("POST /start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n{body}early");
+            client.write_all(request.as_bytes()).await.unwrap();
+            client.shutdown().await.unwrap();
+            let mut got = String::new();
+            client.read_to_string(&mut got).await.unwrap();
+            assert!(got.starts_with("HTTP/1.1 101 UPGRADED\r\n"), "{got}");
+            assert!(got.ends_with("\r\n\r\nearlybye"), "{got}");
+        }
     }
 
     /// And without `Upgrade`: 200, no chunks, the body as input.

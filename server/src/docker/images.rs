@@ -1,7 +1,7 @@
 //! `/images`: names there have slashes, so the routes below a name are told apart by their last segment.
 
 use super::archive::upload;
-use super::ask::Args;
+use super::ask::{Args, Name};
 use super::containers::PRUNE_FILTERS;
 use super::error::{Answer, Failure};
 use super::reply::{self, json};
@@ -89,7 +89,7 @@ pub async fn post(State(app): State<App>, Who(who): Who, Path(path): Path<String
 }
 
 /// `DELETE /images/{name}`
-pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args) -> Answer {
+pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name, args: Args) -> Answer {
     if args.get("platforms").is_some() {
         return Err(Error::unsupported("removing single platforms of an image").into());
     }

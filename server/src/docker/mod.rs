@@ -31,7 +31,7 @@ use crate::route::Routes;
 
 /// The routes of Docker's API, without the `/v1.NN` prefix, which is taken off before routing.
 pub fn routes() -> Routes {
-    system().merge(containers()).merge(images()).merge(networks_and_volumes()).merge(absent())
+    system().merge(containers()).merge(images()).merge(networks_and_volumes()).merge(namesakes()).merge(absent())
 }
 
 fn system() -> Routes {
@@ -111,6 +111,26 @@ fn networks_and_volumes() -> Routes {
         .delete("/volumes/{name}", Write, volumes::remove)
 }
 
+/// Objects called what an action on their kind is called: the action's route would hide them.
+fn namesakes() -> Routes {
+    let mut routes = Routes::docker();
+    for action in ["json", "create", "prune"] {
+        routes = routes.delete(&format!("/containers/{action}"), Write, containers::remove);
+    }
+    for action in ["json", "create", "get", "load", "prune", "search"] {
+        routes = routes.delete(&format!("/images/{action}"), Write, images::remove);
+    }
+    for action in ["create", "prune"] {
+        routes = routes
+            .get(&format!("/networks/{action}"), Read, networks::inspect)
+            .delete(&format!("/networks/{action}"), Write, networks::remove)
+            .get(&format!("/volumes/{action}"), Read, volumes::inspect)
+            .put(&format!("/volumes/{action}"), Write, absent::cluster_volume)
+            .delete(&format!("/volumes/{action}"), Write, volumes::remove);
+    }
+    routes
+}
+
 fn absent() -> Routes {
     let mut routes = Routes::docker()
         .post("/build", Write, absent::build)
@@ -146,4 +166,118 @@ fn absent() -> Routes {
         }
     }
     routes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::{MethodFilter, on};
+    use http::{Method, Request};
+    use tower::ServiceExt;
+
+    /// A router that answers with the table's row instead of doing anything.
+    fn table() -> Router {
+        let mut router = Router::new();
+        for route in routes().list() {
+            let row = format!("{} {}", route.method, route.path);
+            let filter = MethodFilter::try_from(route.method).unwrap();
+            router = router.route(&route.path, on(filter, move || std::future::ready(row)));
+        }
+        router.fallback(|| std::future::ready("none")).method_not_allowed_fallback(|| std::future::ready("none"))
+    }
+
+    async fn row(method: Method, path: &str) -> String {
+        let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
+        let response = table().oneshot(request).await.unwrap();
+        let body = axum::body::to_bytes(response.into_body(), 1000).await.unwrap();
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// Every operation of Docker's API up to 1.56, and those it serves without telling.
+    const OPERATIONS: &str = "
+        GET /_ping|HEAD /_ping|GET /version|GET /info|GET /events|GET /system/df|POST /auth
+        GET /containers/json|POST /containers/create|GET /containers/x/json|GET /containers/x/top|GET /containers/x/logs
+        GET /containers/x/changes|GET /containers/x/export|GET /containers/x/stats|POST /containers/x/resize
+        POST /containers/x/start|POST /containers/x/stop|POST /containers/x/restart|POST /containers/x/kill
+        POST /containers/x/update|POST /containers/x/rename|POST /containers/x/pause|POST /containers/x/unpause
+        POST /containers/x/attach|GET /containers/x/attach/ws|POST /containers/x/wait|DELETE /containers/x
+        HEAD /containers/x/archive|GET /containers/x/archive|PUT /containers/x/archive|POST /containers/prune
+        POST /containers/x/exec|POST /exec/x/start|POST /exec/x/resize|GET /exec/x/json|POST /commit
+        GET /containers/x/checkpoints|POST /containers/x/checkpoints|DELETE /containers/x/checkpoints/c
+        GET /images/json|POST /build|POST /build/prune|POST /build/cancel|POST /images/create|GET /images/x/json
+        GET /images/x/history|POST /images/x/push|POST /images/x/tag|DELETE /images/x|GET /images/search|POST /images/prune
+        GET /images/x/get|GET /images/get|POST /images/load|GET /images/x/attestations|GET /distribution/x/json
+        GET /networks|GET /networks/|GET /networks/x|DELETE /networks/x|POST /networks/create|POST /networks/x/connect
+        POST /networks/x/disconnect|POST /networks/prune
+        GET /volumes|POST /volumes/create|GET /volumes/x|PUT /volumes/x|DELETE /volumes/x|POST /volumes/prune
+        GET /plugins|GET /plugins/privileges|POST /plugins/pull|GET /plugins/x/json|DELETE /plugins/x|POST /plugins/x/enable
+        POST /plugins/x/disable|POST /plugins/x/upgrade|POST /plugins/create|POST /plugins/x/push|POST /plugins/x/set
+        GET /nodes|GET /nodes/x|DELETE /nodes/x|POST /nodes/x/update
+        GET /swarm|POST /swarm/init|POST /swarm/join|POST /swarm/leave|POST /swarm/update|GET /swarm/unlockkey|POST /swarm/unlock
+        GET /services|POST /services/create|GET /services/x|DELETE /services/x|POST /services/x/update|GET /services/x/logs
+        GET /tasks|GET /tasks/x|GET /tasks/x/logs
+        GET /secrets|POST /secrets/create|GET /secrets/x|DELETE /secrets/x|POST /secrets/x/update
+        GET /configs|POST /configs/create|GET /configs/x|DELETE /configs/x|POST /configs/x/update
+        POST /session|POST /grpc";
+
+    #[tokio::test]
+    async fn every_operation_of_docker_has_a_route() {
+        let mut missing = Vec::new();
+        for operation in OPERATIONS.split(['|', '\n']).map(str::trim).filter(|o| !o.is_empty()) {
+            let (method, path) = operation.split_once(' ').unwrap();
+            let row = row(method.parse().unwrap(), path).await;
+            // A HEAD answer has no body to tell its row by.
+            if row == "none" && method != "HEAD" {
+                missing.push(operation);
+            }
+        }
+        assert!(missing.is_empty(), "{missing:?}");
+    }
+
+    #[tokio::test]
+    async fn names_with_slashes_and_names_like_actions_reach_their_handler() {
+        for (method, path, expected) in [
+            (Method::GET, "/images/localhost:5000/a/b:1/json", "GET /images/{*name}"),
+            (Method::GET, "/images/json", "GET /images/json"),
+            (Method::GET, "/images/json/json", "GET /images/{*name}"),
+            (Method::POST, "/images/host/create/push", "POST /images/{*name}"),
+            (Method::DELETE, "/images/a/b", "DELETE /images/{*name}"),
+            (Method::DELETE, "/images/json", "DELETE /images/json"),
+            (Method::GET, "/containers/json/json", "GET /containers/{id}/json"),
+            (Method::GET, "/networks/prune", "GET /networks/prune"),
+            (Method::PATCH, "/containers/json", "none"),
+            (Method::GET, "/nosuch", "none"),
+        ] {
+            assert_eq!(row(method.clone(), path).await, expected, "{method} {path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_object_may_be_called_what_an_action_is_called() {
+        use axum::routing::get;
+        let name = |ask::Name(name): ask::Name| std::future::ready(name);
+        let router = Router::new().route("/networks/{id}", get(name)).route("/networks/create", get(name));
+        for (path, expected) in [("/networks/a%20b", "a b"), ("/networks/create", "create")] {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            let response = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(axum::body::to_bytes(response.into_body(), 100).await.unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn only_the_ping_is_public_and_what_changes_things_needs_the_write_scope() {
+        for route in routes().list() {
+            let expected = match (route.path.as_str(), route.method.as_str()) {
+                ("/_ping", _) => Public,
+                // Waiting changes nothing, though Docker posts it. A WebSocket begins with GET, and may type.
+                ("/containers/{id}/wait", _) => Read,
+                ("/containers/{id}/attach/ws", _) => Write,
+                (_, "GET" | "HEAD") => Read,
+                _ => Write,
+            };
+            assert_eq!(route.permission, expected, "{} {}", route.method, route.path);
+        }
+    }
 }

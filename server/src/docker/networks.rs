@@ -1,6 +1,6 @@
 //! `/networks`.
 
-use super::ask::{Args, Json};
+use super::ask::{Args, Json, Name};
 use super::containers::PRUNE_FILTERS;
 use super::error::Answer;
 use super::reply::{created, json, list_or_null, nothing};
@@ -20,7 +20,7 @@ pub async fn list(State(app): State<App>, Who(who): Who, version: ApiVersion, ar
 }
 
 /// `GET /networks/{id}`
-pub async fn inspect(State(app): State<App>, Who(who): Who, version: ApiVersion, Path(name): Path<String>) -> Answer {
+pub async fn inspect(State(app): State<App>, Who(who): Who, version: ApiVersion, Name(name): Name) -> Answer {
     Ok(json(&wire::network::network(&app.engine.network(&who, &name).await?, true, version)))
 }
 
@@ -31,7 +31,7 @@ pub async fn create(State(app): State<App>, Who(who): Who, Json(body): Json) -> 
 }
 
 /// `DELETE /networks/{id}`
-pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>) -> Answer {
+pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name) -> Answer {
     app.engine.remove_network(&who, &name).await?;
     Ok(nothing())
 }

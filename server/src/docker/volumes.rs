@@ -1,11 +1,11 @@
 //! `/volumes`.
 
-use super::ask::{Args, Json};
+use super::ask::{Args, Json, Name};
 use super::error::Answer;
 use super::reply::{created, json, list_or_null, nothing};
 use super::wire;
 use crate::{ApiVersion, App, Who};
-use axum::extract::{Path, State};
+use axum::extract::State;
 use serde_json::{Value, json};
 
 /// `GET /volumes`
@@ -17,7 +17,7 @@ pub async fn list(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
 }
 
 /// `GET /volumes/{name}`
-pub async fn inspect(State(app): State<App>, Who(who): Who, Path(name): Path<String>) -> Answer {
+pub async fn inspect(State(app): State<App>, Who(who): Who, Name(name): Name) -> Answer {
     Ok(json(&wire::volume::volume(&app.engine.volume(&who, &name).await?)))
 }
 
@@ -28,7 +28,7 @@ pub async fn create(State(app): State<App>, Who(who): Who, Json(body): Json) -> 
 }
 
 /// `DELETE /volumes/{name}`
-pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args) -> Answer {
+pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name, args: Args) -> Answer {
     app.engine.remove_volume(&who, &name, args.flag("force")).await?;
     Ok(nothing())
 }

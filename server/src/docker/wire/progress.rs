@@ -52,7 +52,7 @@ pub fn failed(error: &engine::Error) -> Value {
 
 /// `[====>    ]  1.2MB/3.4MB`, fifty wide, as clients print it that know no better.
 fn bar(done: u64, total: u64) -> String {
-    let fifty = if total == 0 { 50 } else { (done.min(total) * 50 / total) as usize };
+    let fifty = (done.min(total) * 50).checked_div(total).map_or(50, |n| n as usize);
     let arrow = if fifty < 50 { ">" } else { "" };
     format!("[{}{arrow}{}]  {}/{}", "=".repeat(fifty), " ".repeat(50 - fifty - arrow.len()), size(done), size(total))
 }

@@ -11,7 +11,7 @@ pub fn span(seconds: i64) -> String {
     match seconds {
         ..1 => "Less than a second".to_owned(),
         1 => "1 second".to_owned(),
-        ..60 => format!("{seconds} seconds"),
+        2..60 => format!("{seconds} seconds"),
         _ if minutes == 1 => "About a minute".to_owned(),
         _ if minutes < 60 => format!("{minutes} minutes"),
         _ if hours == 1 => "About an hour".to_owned(),
@@ -81,7 +81,8 @@ mod tests {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let before = |s: i64| Timestamp::from_second(1_700_000_000 - s).unwrap();
         let up = |s: i64| Running { pid: 5, started: before(s) };
-        let end = |s: i64, code| Finished { code, oom_killed: false, error: String::new(), started: Some(before(s + 9)), finished: before(s) };
+        let end =
+            |s: i64, code| Finished { code, oom_killed: false, error: String::new(), started: Some(before(s + 9)), finished: before(s) };
         let never = Finished { started: None, ..end(1, 127) };
         let health = |word: &str| Some(Health { status: word.to_owned(), ..Health::default() });
         for (state, health, text) in [
