@@ -1,8 +1,8 @@
 //! Containers, images, networks and volumes of one Linux host, as a library.
 
+mod blocking;
 pub mod caps;
 pub mod cgroup;
-mod blocking;
 pub mod container;
 mod engine;
 mod error;

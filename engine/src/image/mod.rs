@@ -2,13 +2,30 @@
 //!
 //! [`Images`] is the handle. It is policy-free: callers were authorised before, and say for which tenant they ask. A blob
 //! or layer is visible to a tenant if that tenant brought it (pulled with credentials, loaded, built), or if it came from
-//! an anonymous pull, of which the host keeps one copy for all. Bytes from outside are parsed in a worker only.
+//! an anonymous pull, of which the host keeps one copy for all. Bytes from outside are parsed in a worker only, except for
+//! JSON of limited size.
 
+mod config;
+mod content;
+mod create;
+mod layer;
+mod list;
+mod load;
+mod manifest;
+mod pull;
+mod push;
 pub mod reference;
+mod registry;
+mod remove;
 mod request;
+mod save;
 mod store;
+#[cfg(test)]
+mod tests;
+mod transport;
 mod view;
 
+pub use config::{ConfigFile, Platform};
 pub use reference::Reference;
 pub use request::{ImageFilter, PullRequest, RegistryAuth, Removal};
 pub use store::{ImageUse, Images, ImagesConfig, LayerPath, NewImage, Usage};

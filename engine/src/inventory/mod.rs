@@ -3,6 +3,8 @@
 //! One connection writes, a few read. Writes begin immediate: a deferred transaction that upgrades would fail with
 //! SQLITE_BUSY whatever the timeout. An action and its audit row share a transaction.
 
+pub mod images;
+
 use crate::{Doing, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::path::Path;
