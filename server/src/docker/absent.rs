@@ -5,7 +5,7 @@ use super::error::{Answer, Failure};
 use super::images::drain;
 use super::reply::json;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{Path, Request};
 use axum::response::Response;
 use engine::{Error, Kind};
 use serde_json::{Value, json};
@@ -55,9 +55,16 @@ pub async fn plugins() -> Response {
     json(&json!([]))
 }
 
-/// Everything else about plugins.
-pub async fn plugin() -> Answer {
-    Err(unsupported("managed plugins"))
+/// Installing plugins, and what leads to it.
+pub async fn plugin_install(body: Body) -> Answer {
+    drain(body).await;
+    Err(unsupported("installing plugins"))
+}
+
+/// Everything about one plugin: there is none (`docker inspect NAME` asks for one before it gives up).
+pub async fn plugin(Path(rest): Path<String>) -> Answer {
+    let name = rest.rsplit_once('/').map_or(rest.as_str(), |(name, _)| name);
+    Err(Error::new(Kind::NotFound, format!("plugin {name:?} not found")).into())
 }
 
 /// `POST /swarm/init` and `POST /swarm/join`

@@ -15,7 +15,7 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 /// The filters a list knows.
-const LIST_FILTERS: [&str; 16] = [
+const LIST_FILTERS: [&str; 15] = [
     "ancestor",
     "before",
     "exited",
@@ -31,7 +31,6 @@ const LIST_FILTERS: [&str; 16] = [
     "since",
     "status",
     "volume",
-    "type",
 ];
 /// The filters a prune knows.
 pub const PRUNE_FILTERS: [&str; 3] = ["until", "label", "label!"];

@@ -5,6 +5,7 @@
 //! on their own: a client that shuts its half down has ended the process's input, and output goes on.
 
 use super::detach::Detach;
+use super::error::Failure;
 use crate::route::ApiVersion;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -96,11 +97,23 @@ pub struct Client {
 }
 
 impl Client {
-    /// The client of a request whose body is its input.
-    pub fn of(mut request: Request) -> Self {
+    /// The client of a request. Where it asks for the connection, its input begins behind the request, so a body (dockerode
+    /// repeats the query there) is read to its end and dropped; elsewhere the body is its input.
+    ///
+    /// # Errors
+    /// 413 for a body that is too long to be a repeated query.
+    pub async fn of(mut request: Request) -> Result<Self, Failure> {
         let upgrade = wants_upgrade(&request).then(|| hyper::upgrade::on(&mut request));
         let http = request.version();
-        Self { upgrade, body: request.into_body(), http }
+        let mut body = request.into_body();
+        if upgrade.is_some() {
+            const MOST: usize = 1 << 20;
+            axum::body::to_bytes(body, MOST).await.map_err(|_| {
+                Failure::Http(StatusCode::PAYLOAD_TOO_LARGE, "a stream's request has no body of more than 1 MiB".to_owned())
+            })?;
+            body = Body::empty();
+        }
+        Ok(Self { upgrade, body, http })
     }
 
     /// Joins the client with a process. `detach_keys` count on terminals only: elsewhere input is data.
@@ -323,13 +336,13 @@ mod tests {
             "/attach",
             axum::routing::post(|request: Request| async {
                 let (input, output) = echo_at_end();
-                Client::of(request).join(Attached { input, output, tty: false }, None, V51)
+                Client::of(request).await.unwrap().join(Attached { input, output, tty: false }, None, V51)
             }),
         );
         tokio::spawn(async move { axum::serve(listener, app).await });
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         client
-            .write_all(b"POST /attach HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 0\r\n\r\nearly")
+            .write_all(b"POST /attach HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\nContent-Length: 4\r\n\r\n{  }early")
             .await
             .unwrap();
         client.shutdown().await.unwrap();
@@ -358,7 +371,7 @@ mod tests {
                 assert_eq!(json, serde_json::json!({"Tty": true}));
                 let (input, output) = echo_at_end();
                 let attached = Attached { input, output, tty: true };
-                Client::of(Request::from_parts(parts, Body::empty())).join(attached, None, V51)
+                Client::of(Request::from_parts(parts, Body::empty())).await.unwrap().join(attached, None, V51)
             }),
         );
         tokio::spawn(async move { axum::serve(listener, app).await });
@@ -384,7 +397,7 @@ mod tests {
             "/attach",
             axum::routing::post(|request: Request| async {
                 let (input, output) = echo_at_end();
-                Client::of(request).join(Attached { input, output, tty: true }, None, V51)
+                Client::of(request).await.unwrap().join(Attached { input, output, tty: true }, None, V51)
             }),
         );
         tokio::spawn(async move { axum::serve(listener, app).await });

@@ -110,4 +110,22 @@ mod tests {
         assert_eq!(body.matches("\r\n").count(), 2, "{body}");
         assert!(body.contains("\"error\":\"No such image: x\""), "{body}");
     }
+
+    /// The CLI starts a container only after it has the headers of its `wait`, long before there is a body.
+    #[tokio::test]
+    async fn headers_of_a_stream_go_out_before_its_first_byte() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let silent = || async { json_stream(futures_util::stream::pending::<Result<String, Infallible>>()) };
+        let app = axum::Router::new().route("/wait", axum::routing::post(silent));
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(b"POST /wait HTTP/1.1\r\nHost: d\r\nContent-Length: 0\r\n\r\n").await.unwrap();
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            head.push(client.read_u8().await.unwrap());
+        }
+        assert!(head.starts_with(b"HTTP/1.1 200 OK\r\n"));
+    }
 }

@@ -42,7 +42,7 @@ pub async fn attach(
 ) -> Answer {
     let detach = Detach::new(args.text("detachKeys"))?;
     match app.engine.attach(&who, &name, &attach_options(&args)).await {
-        Ok(attached) => Ok(Client::of(request).join(attached, Some(detach), version)),
+        Ok(attached) => Ok(Client::of(request).await?.join(attached, Some(detach), version)),
         // Docker has left HTTP behind by now, and writes the text alone.
         Err(error) => {
             let body = format!("{error}\r\n");
@@ -146,7 +146,7 @@ pub async fn exec_start(State(app): State<App>, Who(who): Who, version: ApiVersi
         app.engine.exec_start_detached(&who, &id).await?;
         return Ok(StatusCode::OK.into_response());
     }
-    let client = Client::of(Request::from_parts(parts, Body::empty()));
+    let client = Client::of(Request::from_parts(parts, Body::empty())).await?;
     match app.engine.exec_start(&who, &id, start.tty, start.console_size).await {
         Ok(attached) => {
             let detach = Detach::new(exec.spec.detach_keys.as_deref().unwrap_or_default())?;

@@ -33,6 +33,8 @@ pub fn container(body: Value, minor: u32) -> Result<ContainerSpec> {
         }
         networking.finish()?;
     }
+    // dockerode and Portainer repeat the query in the body.
+    fields.legacy(&["name", "platform"]);
     fields.finish()?;
 
     if minor < 44 && spec.networks.len() > 1 {
@@ -51,6 +53,8 @@ pub fn container(body: Value, minor: u32) -> Result<ContainerSpec> {
 pub fn config(body: Value) -> Result<ContainerSpec> {
     let mut fields = Fields::of("", body)?;
     let spec = config_fields(&mut fields)?;
+    // dockerode repeats the query in the body.
+    fields.legacy(&["container", "repo", "tag", "comment", "author", "pause", "changes"]);
     fields.finish()?;
     Ok(spec)
 }
@@ -86,7 +90,8 @@ fn config_fields(f: &mut Fields) -> Result<ContainerSpec> {
         check.finish()?;
     }
     // OnBuild and ArgsEscaped come back from clients that re-create what they inspected; they concern image builds only.
-    f.legacy(&["OnBuild", "ArgsEscaped"]);
+    // PortSpecs is what ports were before 2013, and docker-java still has it.
+    f.legacy(&["OnBuild", "ArgsEscaped", "PortSpecs"]);
 
     match &spec.entrypoint {
         // `--entrypoint ""`: no entry point, and the image's command goes with it.
@@ -280,6 +285,12 @@ mod tests {
             "invalid mount config for type \"bind\": field VolumeOptions must not be specified"
         );
         assert_eq!(refused(json!({"Type": "tmpfs"})), "invalid mount config for type \"tmpfs\": field Target must not be empty");
+    }
+
+    #[test]
+    fn dockerode_repeats_the_query_in_the_body() {
+        assert_eq!(create(json!({"Image": "a", "name": "web", "platform": "linux/amd64"})), create(json!({"Image": "a"})));
+        assert_eq!(config(json!({"container": "c", "repo": "r", "tag": "t"})).unwrap(), ContainerSpec::default());
     }
 
     #[test]

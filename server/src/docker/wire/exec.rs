@@ -46,8 +46,20 @@ pub struct Start {
 pub fn start(body: Value) -> Result<Start> {
     let mut f = Fields::of("", body)?;
     let start = Start { detach: f.flag("Detach")?, tty: f.flag("Tty")?, console_size: console_size(&mut f)? };
-    // docker-compose 1 sends the whole create request again.
-    f.legacy(&["AttachStdin", "AttachStdout", "AttachStderr", "Cmd", "Env", "User", "Privileged", "DetachKeys", "WorkingDir"]);
+    // docker-compose 1 sends the whole create request again, dockerode its own options.
+    f.legacy(&[
+        "hijack",
+        "stdin",
+        "AttachStdin",
+        "AttachStdout",
+        "AttachStderr",
+        "Cmd",
+        "Env",
+        "User",
+        "Privileged",
+        "DetachKeys",
+        "WorkingDir",
+    ]);
     f.finish()?;
     Ok(start)
 }
