@@ -66,6 +66,9 @@ impl Cap {
     /// `CAP_SYS_RESOURCE`.
     pub const SYS_RESOURCE: Self = Self(24);
 
+    /// `CAP_SYS_NICE`.
+    pub const SYS_NICE: Self = Self(23);
+
     /// The number the kernel gives it.
     pub fn number(self) -> u8 {
         self.0

@@ -1,5 +1,6 @@
 //! Containers, images, networks and volumes of one Linux host, as a library.
 
+pub mod audit;
 mod blocking;
 pub mod caps;
 pub mod cgroup;
@@ -7,6 +8,7 @@ pub mod container;
 mod engine;
 mod error;
 pub mod event;
+pub mod grant;
 pub mod host;
 mod id;
 pub mod image;
@@ -15,18 +17,22 @@ mod instance;
 pub mod inventory;
 pub mod log;
 pub mod network;
+pub mod policy;
 pub mod progress;
 pub mod runtime;
 pub mod seccomp;
 pub mod stats;
 mod subject;
 pub mod sys;
+pub mod tenant;
 pub mod volume;
 pub mod worker;
 
+pub use audit::{Audit, AuditId};
 pub(crate) use blocking::blocking;
 pub use engine::{Counts, Engine, Filters, Pruned};
 pub use error::{Doing, Error, Kind, Result};
 pub use id::{ContainerId, Digest, EndpointId, ExecId, GrantId, NetworkId, OperationId, TenantId, UserId};
 pub use instance::{DEFAULT_DATA_ROOT, Instance};
 pub use subject::{Role, Scope, Subject, UnixAccount, Via};
+pub use tenant::{Quota, Tenant, Tenants};

@@ -3,16 +3,31 @@
 //! [`effective`] is a pure function of what was asked ([`ContainerSpec`]), what the image says and what this server
 //! defaults to. It parses every string once and answers with Docker's texts where something is wrong. Between it and
 //! `policy::authorize` the facade replaces the names of other containers by ids the subject owns
-//! ([`EffectiveSpec::containers_mut`], [`EffectiveSpec::merge_volumes_from`]); after `authorize` nothing changes any more, and the
+//! ([`EffectiveSpec::resolve_containers`], [`EffectiveSpec::merge_volumes_from`]); after `authorize` nothing changes any more, and the
 //! audit row carries [`EffectiveSpec::hash`].
 //!
 //! The parts: `resolve` does the merging, the other files parse one noun each.
 
+mod logging;
+mod mount;
+mod networking;
+mod privilege;
+mod process;
+mod resolve;
 pub mod signal;
+pub(crate) mod sysctl;
+mod text;
 pub mod user;
+pub mod volume;
+
+pub use resolve::{check_container_name, effective};
+pub use text::parse_size;
 
 use super::spec::{ContainerPort, EndpointSpec, Healthcheck, HostPort, Resources, RestartPolicy, Ulimit};
-use crate::{Digest, Result};
+use crate::caps::CapSet;
+use crate::cgroup::Support;
+pub use crate::cgroup::{Access, DeviceRule};
+use crate::{Digest, Error, Result};
 use rustix::process::Resource;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,7 +91,7 @@ pub struct EffectiveSpec {
 pub struct Process {
     /// Entry point and command; never empty.
     pub argv: Vec<String>,
-    /// `NAME=value` in Docker's order: PATH, HOSTNAME and TERM first, then the image's, then the client's. A later value of a
+    /// `NAME=value` in Docker's order: PATH, HOSTNAME and TERM first, then the client's, then the image's. A later value of a
     /// name took the earlier one's place. HOME is missing when nobody set it: it comes from passwd at start
     /// ([`user::Credentials::home`]). HOSTNAME is there only when a host name was asked for: else the facade puts
     /// `HOSTNAME=<short id>` after PATH ([`EffectiveSpec::name_host`]).
@@ -183,8 +198,8 @@ pub enum OwnOrHost {
 pub struct Privileges {
     /// Docker's `--privileged`. The fields below say what it means; this one is for inspect and exec.
     pub privileged: bool,
-    /// Capabilities by kernel number: bounding, permitted and effective (a non-root user's effective set is empty).
-    pub capabilities: u64,
+    /// The most it can have; a non-root user's effective set is empty.
+    pub capabilities: CapSet,
     /// System call filter.
     pub seccomp: Seccomp,
     /// System calls of the 32-bit architectures.
@@ -232,6 +247,8 @@ pub struct Mount {
     pub read_only: bool,
     /// The mode as it was written in `-v` (`ro,z`), for inspect.
     pub mode: String,
+    /// From VOLUME or `-v /path`: nobody chose what lies there, so another container's mount at the target wins.
+    pub implied: bool,
     /// What it is.
     pub source: MountSource,
 }
@@ -354,39 +371,7 @@ pub struct Device {
     /// Absolute path in the container.
     pub container: String,
     /// What it may do with it.
-    pub access: DeviceAccess,
-}
-
-/// `rwm`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs)]
-pub struct DeviceAccess {
-    pub read: bool,
-    pub write: bool,
-    pub mknod: bool,
-}
-
-/// One device cgroup rule that allows something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DeviceRule {
-    /// Which files.
-    pub kind: DeviceKind,
-    /// Major number; `None`: all.
-    pub major: Option<u32>,
-    /// Minor number; `None`: all.
-    pub minor: Option<u32>,
-    /// What is allowed.
-    pub access: DeviceAccess,
-}
-
-/// Kinds of device files.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs)]
-pub enum DeviceKind {
-    All,
-    Block,
-    Character,
+    pub access: Access,
 }
 
 /// Where output goes.
@@ -531,11 +516,13 @@ pub struct Defaults {
     pub stop_timeout: i64,
     /// Where this instance's sockets lie: mounting one of them gives the tenant's own.
     pub run_dir: PathBuf,
+    /// What the host's cgroups can limit.
+    pub limits: Support,
 }
 
 impl Defaults {
     /// The built-in ones for an instance.
-    pub fn new(run_dir: impl Into<PathBuf>) -> Self {
+    pub fn new(run_dir: impl Into<PathBuf>, limits: Support) -> Self {
         // A default above what this process may give would keep every container from starting.
         let limit = |name: &str, resource, soft: i64, hard: i64| {
             let ours = match rustix::process::getrlimit(resource).maximum {
@@ -565,31 +552,85 @@ impl Defaults {
             shm_size: 64 << 20,
             stop_timeout: 10,
             run_dir: run_dir.into(),
+            limits,
         }
     }
 }
 
+/// Paths nobody may read: Docker's list.
+pub const MASKED_PATHS: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+];
+
+/// Paths nobody may write: Docker's list.
+pub const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// A container whose namespaces another one asks to share, as the subject owns it.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer<'a> {
+    /// Its id.
+    pub id: &'a crate::ContainerId,
+    /// Which namespaces it has.
+    pub namespaces: &'a Namespaces,
+    /// Whose network it has.
+    pub network: &'a NetworkMode,
+}
+
 impl EffectiveSpec {
-    /// The references to other containers whose namespaces are shared, for the facade to replace by ids the subject owns. An absent
-    /// and a foreign one are both `no_such("container", …)`.
-    pub fn containers_mut(&mut self) -> impl Iterator<Item = &mut String> {
-        let pid = match &mut self.namespaces.pid {
-            Shared::Container(name) => Some(name),
-            Shared::Private | Shared::Host => None,
-        };
-        let ipc = match &mut self.namespaces.ipc {
-            Ipc::Container(name) => Some(name),
-            Ipc::Private | Ipc::Shareable | Ipc::None | Ipc::Host => None,
-        };
-        let network = match &mut self.network.mode {
-            NetworkMode::Container(name) => Some(name),
-            NetworkMode::None | NetworkMode::Host | NetworkMode::Network(_) => None,
-        };
-        [pid, ipc, network].into_iter().flatten()
+    /// Replaces the names of containers whose namespaces are shared by their ids. Where such a container itself has the host's or a third one's
+    /// namespace, that is what is shared, and judged: sharing is no way around a grant.
+    ///
+    /// # Errors
+    /// What `lookup` says: an absent container and a foreign one are both `no_such("container", …)`. `Invalid` for an IPC namespace that is not
+    /// shareable.
+    pub fn resolve_containers<'a>(&mut self, lookup: impl Fn(&str) -> Result<Peer<'a>>) -> Result<()> {
+        if let Shared::Container(name) = &self.namespaces.pid {
+            let peer = lookup(name)?;
+            self.namespaces.pid = match &peer.namespaces.pid {
+                Shared::Private => Shared::Container(peer.id.to_string()),
+                shared => shared.clone(),
+            };
+            if self.namespaces.pid == Shared::Host {
+                self.namespaces.user = UserNamespace::Host;
+            }
+        }
+        if let Ipc::Container(name) = &self.namespaces.ipc {
+            let peer = lookup(name)?;
+            self.namespaces.ipc = match &peer.namespaces.ipc {
+                Ipc::Shareable => Ipc::Container(peer.id.to_string()),
+                Ipc::Private | Ipc::None => {
+                    return Err(Error::invalid(format!(
+                        "container {}: non-shareable IPC (hint: use IpcMode:shareable for the donor container)",
+                        peer.id
+                    )));
+                }
+                shared => shared.clone(),
+            };
+        }
+        if let NetworkMode::Container(name) = &self.network.mode {
+            let peer = lookup(name)?;
+            self.network.mode = match peer.network {
+                NetworkMode::None | NetworkMode::Network(_) => NetworkMode::Container(peer.id.to_string()),
+                shared => shared.clone(),
+            };
+        }
+        Ok(())
     }
 
     /// Replaces `volumes_from` by the mounts `lookup` knows for each name; the container's own mounts win at a target, an earlier
-    /// container's over a later one's. They are judged with the rest.
+    /// container's over a later one's. They are judged with the rest. A mount that `lookup` returns is the other container's effective one, with
+    /// the name of its volume where that one was anonymous.
     ///
     /// # Errors
     /// What `lookup` says.
@@ -597,10 +638,12 @@ impl EffectiveSpec {
         for from in std::mem::take(&mut self.volumes_from) {
             for mut mount in lookup(&from.container)? {
                 // As with Docker: a tmpfs is the other container's alone.
-                if matches!(mount.source, MountSource::Tmpfs { .. }) || self.mounts.iter().any(|m| m.target == mount.target) {
+                if matches!(mount.source, MountSource::Tmpfs { .. }) || self.mounts.iter().any(|m| m.target == mount.target && !m.implied) {
                     continue;
                 }
+                self.mounts.retain(|m| m.target != mount.target);
                 mount.read_only |= from.read_only;
+                mount.implied = false;
                 self.mounts.push(mount);
             }
         }

@@ -5,7 +5,7 @@ pub mod request;
 pub mod spec;
 pub mod view;
 
-pub use effective::EffectiveSpec;
+pub use effective::{EffectiveSpec, effective};
 pub use spec::{ContainerPort, ContainerSpec, EndpointSpec, Healthcheck, HostPort, Protocol, Resources, RestartPolicy};
 pub use view::{Container, State};
 

@@ -157,7 +157,7 @@ pub struct Logs {
 }
 
 /// What an exec runs.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
 pub struct ExecSpec {
     /// The command.
     pub argv: Vec<String>,

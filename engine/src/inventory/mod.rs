@@ -3,7 +3,10 @@
 //! One connection writes, a few read. Writes begin immediate: a deferred transaction that upgrades would fail with
 //! SQLITE_BUSY whatever the timeout. An action and its audit row share a transaction.
 
+pub(crate) mod audit;
+pub(crate) mod grants;
 pub mod images;
+pub(crate) mod tenants;
 
 use crate::{Doing, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};

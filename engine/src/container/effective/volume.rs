@@ -1,0 +1,140 @@
+//! Volumes as mounts name them: names, and what the `local` driver's options (mount(8)'s) make of a volume.
+
+use super::text::clean_path;
+use crate::{Error, Result};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// What a volume's content lies on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Backing {
+    /// A folder of ours.
+    Folder,
+    /// tmpfs.
+    Memory,
+    /// A host path (`o=bind`).
+    Bind {
+        /// Absolute and clean.
+        path: PathBuf,
+    },
+    /// A file system that the host mounts.
+    FileSystem {
+        /// Its type: `nfs`, `cifs`, `ext4`, ….
+        kind: String,
+        /// Its device, share or address.
+        device: String,
+    },
+}
+
+/// What these driver options stand for. Every spelling of a host path is a [`Backing::Bind`].
+///
+/// # Errors
+/// Docker's `invalid option: "x"` for unknown ones; `missing device in volume options`.
+pub fn backing(options: &BTreeMap<String, String>) -> Result<Backing> {
+    for key in options.keys() {
+        match key.as_str() {
+            "type" | "o" | "device" => {}
+            "size" => return Err(Error::invalid("quota size requested but no quota support")),
+            other => return Err(Error::invalid(format!("invalid option: {other:?}"))),
+        }
+    }
+    let get = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
+    let (kind, flags, device) = (get("type"), get("o"), get("device"));
+    if kind.is_empty() && flags.is_empty() && device.is_empty() {
+        return Ok(Backing::Folder);
+    }
+    if [kind, flags, device].iter().any(|t| t.chars().any(char::is_control)) {
+        return Err(Error::invalid("invalid volume options: control characters are not allowed"));
+    }
+    let is_bind = flags.split(',').any(|f| matches!(f.trim(), "bind" | "rbind"));
+    if device.is_empty() {
+        return Err(Error::invalid(if kind.is_empty() {
+            "missing device in volume options"
+        } else {
+            r#"missing required option: "device""#
+        }));
+    }
+    if is_bind || matches!(kind, "none" | "bind" | "rbind") {
+        let path = clean_path(device).ok_or_else(|| Error::invalid(format!("invalid device {device:?}: a bind needs an absolute path")))?;
+        return Ok(Backing::Bind { path: path.into() });
+    }
+    match kind {
+        "" => Err(Error::invalid(r#"missing required option: "type""#)),
+        "tmpfs" => Ok(Backing::Memory),
+        kind if kind.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')) => {
+            Ok(Backing::FileSystem { kind: kind.to_owned(), device: device.to_owned() })
+        }
+        kind => Err(Error::invalid(format!("invalid volume type {kind:?}"))),
+    }
+}
+
+/// Whether a volume may have this name.
+///
+/// # Errors
+/// Docker's text.
+pub fn check_name(name: &str) -> Result<()> {
+    let ok = name.len() >= 2
+        && name.len() <= 255
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if ok {
+        return Ok(());
+    }
+    if name.len() == 1 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(Error::invalid("volume name is too short, names should be at least two alphanumeric characters"));
+    }
+    Err(Error::invalid(format!(
+        "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you \
+         intended to pass a host directory, use absolute path"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+        pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+    }
+
+    #[test]
+    fn sec_a6_every_spelling_of_a_bind_is_a_bind() {
+        for pairs in [
+            &[("type", "none"), ("o", "bind"), ("device", "/etc")][..],
+            &[("o", "bind"), ("device", "/etc")],
+            &[("o", "ro,bind"), ("device", "/etc/")],
+            &[("o", "rbind,nosuid"), ("device", "/x/../etc")],
+            &[("type", "bind"), ("device", "/etc")],
+            &[("type", "none"), ("device", "/etc")],
+            &[("type", "ext4"), ("o", "bind"), ("device", "/etc")],
+            &[("type", "tmpfs"), ("o", " bind"), ("device", "/etc")],
+        ] {
+            assert_eq!(backing(&options(pairs)).unwrap(), Backing::Bind { path: "/etc".into() }, "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn others() {
+        assert_eq!(backing(&options(&[])).unwrap(), Backing::Folder);
+        assert_eq!(backing(&options(&[("type", "tmpfs"), ("device", "tmpfs"), ("o", "size=100m")])).unwrap(), Backing::Memory);
+        assert_eq!(
+            backing(&options(&[("type", "nfs"), ("device", ":/share"), ("o", "addr=10.0.0.1")])).unwrap(),
+            Backing::FileSystem { kind: "nfs".into(), device: ":/share".into() }
+        );
+        assert_eq!(backing(&options(&[("x", "y")])).unwrap_err().to_string(), r#"invalid option: "x""#);
+        for pairs in [&[("o", "bind")][..], &[("device", "/etc")], &[("type", "a b"), ("device", "x")], &[("o", "bind"), ("device", "etc")]]
+        {
+            assert!(backing(&options(pairs)).is_err(), "{pairs:?}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        for name in ["db", "a.b-c_d", "0x"] {
+            check_name(name).unwrap();
+        }
+        for name in ["", "a", "./x", "a/b", "-a", ".a", "a b", "é"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Volumes and networks before the law, and how many of each thing a tenant may have.
+
+use super::{Authorized, Denied, Judge, Standing, hash_of};
+use crate::grant::GrantKind;
+use crate::network::{IpamPool, NetworkSpec};
+use crate::tenant::Quota;
+use crate::volume::VolumeSpec;
+use crate::{Error, Kind, Result, Subject};
+
+/// Whether the subject may make this volume; also asked when one that has driver options is mounted.
+///
+/// # Errors
+/// A refusal that names the grant it would take.
+pub fn authorize_volume(who: &Subject, standing: &Standing, spec: VolumeSpec) -> Result<Authorized<VolumeSpec>, Denied> {
+    let mut judge = Judge::new(who, standing);
+    let VolumeSpec { name: _, driver, options, labels: _ } = &spec;
+    if !matches!(driver.as_str(), "" | "local") {
+        judge.refuse(format!("there is no volume driver {driver}"));
+    }
+    judge.volume_options(options);
+    let hash = hash_of(&spec);
+    judge.finish(spec, hash)
+}
+
+/// Whether the subject may make this network.
+///
+/// # Errors
+/// A refusal that names the grant it would take.
+pub fn authorize_network(who: &Subject, standing: &Standing, spec: NetworkSpec) -> Result<Authorized<NetworkSpec>, Denied> {
+    let mut judge = Judge::new(who, standing);
+    let NetworkSpec {
+        name: _,
+        driver,
+        // Tighter, or an echo.
+        internal: _,
+        attachable: _,
+        ipv4: _,
+        ipv6: _,
+        ipam,
+        ipam_driver,
+        ipam_options: _,
+        options,
+        labels: _,
+    } = &spec;
+    match driver.as_str() {
+        "" | "bridge" => {
+            // These choose the host's interface or open the bridge to it: other networks of the host are not the tenant's.
+            for name in ["com.docker.network.bridge.name", "com.docker.network.bridge.trusted_host_interfaces"] {
+                if let Some(value) = options.get(name).filter(|v| !v.is_empty()) {
+                    judge.need(format!("the option {name}"), GrantKind::NetworkParent(value.clone()));
+                }
+            }
+        }
+        "macvlan" | "ipvlan" => match options.get("parent").filter(|p| !p.is_empty()) {
+            Some(parent) => drop(judge.need(format!("a network on the interface {parent}"), GrantKind::NetworkParent(parent.clone()))),
+            // Without a parent it is a closed network of its own.
+            None => {}
+        },
+        other => judge.refuse(format!("there is no network driver {other}")),
+    }
+    // Whether addresses are free on this host is the network's own check.
+    for IpamPool { subnet: _, ip_range: _, gateway: _, aux: _ } in ipam {}
+    if !matches!(ipam_driver.as_str(), "" | "default") {
+        judge.refuse(format!("there is no IPAM driver {ipam_driver}"));
+    }
+    let hash = hash_of(&spec);
+    judge.finish(spec, hash)
+}
+
+/// What is counted against a quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum Counted {
+    Containers,
+    Images,
+    Volumes,
+    Networks,
+    Ports,
+}
+
+impl Quota {
+    /// Whether `more` fit beside the `have` that are there.
+    ///
+    /// # Errors
+    /// `Exhausted`, with the limit.
+    pub fn room(&self, what: Counted, have: u64, more: u64) -> Result<()> {
+        let (limit, word) = match what {
+            Counted::Containers => (self.containers, "containers"),
+            Counted::Images => (self.images, "images"),
+            Counted::Volumes => (self.volumes, "volumes"),
+            Counted::Networks => (self.networks, "networks"),
+            Counted::Ports => (self.ports, "published ports"),
+        };
+        match limit {
+            Some(limit) if have.saturating_add(more) > limit => Err(Error::new(
+                Kind::Exhausted,
+                format!("quota reached: the tenant has {have} of at most {limit} {word}; remove some or ask an administrator for more"),
+            )),
+            _ => Ok(()),
+        }
+    }
+}
