@@ -17,6 +17,7 @@ mod message;
 pub mod plan;
 
 mod link;
+pub mod rootfs;
 mod shim;
 mod spawner;
 mod start_error;
@@ -27,6 +28,9 @@ pub use plan::{ExecPlan, Exit, Failure, FdRef, Mount, MountSource, Namespace, Pl
 pub use shim::{Adopted, ExecSession, ExitRecord, LoopbackListener, Prepared, Runtime, Shim};
 pub use spawner::Spawner;
 pub use start_error::StartError;
+
+#[cfg(test)]
+mod tests;
 
 use std::os::fd::{AsFd, OwnedFd};
 

@@ -4,6 +4,7 @@
 pub mod bpf;
 pub mod confine;
 pub mod fd;
+pub mod mount;
 pub mod seccomp;
 pub mod socket;
 pub mod spawner;
