@@ -32,8 +32,15 @@ impl Failure {
     }
 }
 
+/// Errors that dockerd forgot to give a status of their own, so that its clients and the recordings know them as 500.
+const UNCLASSIFIED: [&str; 3] = ["invalid volume specification: ", " is not paused", " is not connected to network "];
+
 /// The one place where an error's kind becomes a status.
 pub fn status(error: &Error) -> StatusCode {
+    let text = error.to_string();
+    if error.kind() != Kind::Unsupported && UNCLASSIFIED.iter().any(|known| text.contains(known)) {
+        return StatusCode::INTERNAL_SERVER_ERROR;
+    }
     match error.kind() {
         Kind::Invalid => StatusCode::BAD_REQUEST,
         Kind::NotFound => StatusCode::NOT_FOUND,
@@ -88,5 +95,7 @@ mod tests {
         ] {
             assert_eq!(super::status(&Error::new(kind, "x")), status);
         }
+        assert_eq!(super::status(&Error::conflict("Container abc is not paused")), 500);
+        assert_eq!(super::status(&Error::invalid("invalid volume specification: 'x:rel': …")), 500);
     }
 }

@@ -56,8 +56,9 @@ pub async fn create(State(app): State<App>, Who(who): Who, args: Args, headers: 
 }
 
 /// `GET /images/{name}/json|history|get|attestations`
-pub async fn get(State(app): State<App>, Who(who): Who, version: ApiVersion, Path(path): Path<String>) -> Answer {
+pub async fn get(State(app): State<App>, Who(who): Who, version: ApiVersion, Path(path): Path<String>, args: Args) -> Answer {
     let (name, what) = split(&path)?;
+    one_platform(&args)?;
     match what {
         "json" => Ok(json(&wire::image::inspect(&app.engine.image(&who, name).await?, version))),
         "history" => Ok(json(&wire::image::history(&app.engine.image(&who, name).await?))),
@@ -70,6 +71,7 @@ pub async fn get(State(app): State<App>, Who(who): Who, version: ApiVersion, Pat
 /// `POST /images/{name}/push|tag`
 pub async fn post(State(app): State<App>, Who(who): Who, Path(path): Path<String>, args: Args, headers: HeaderMap) -> Answer {
     let (name, what) = split(&path)?;
+    one_platform(&args)?;
     match what {
         "tag" => {
             app.engine.tag(&who, name, args.text("repo"), args.text("tag")).await?;
@@ -99,6 +101,7 @@ pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name, arg
 
 /// `GET /images/get?names=…`
 pub async fn save(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
+    one_platform(&args)?;
     let names: Vec<String> = args.all("names").iter().flat_map(|n| n.split(',')).map(str::to_owned).collect();
     if names.iter().all(String::is_empty) {
         return Err(Error::invalid("no images to save: names is empty").into());
@@ -108,9 +111,7 @@ pub async fn save(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
 
 /// `POST /images/load`
 pub async fn load(State(app): State<App>, Who(who): Who, args: Args, body: Body) -> Answer {
-    if args.get("platform").is_some_and(|p| !p.is_empty()) {
-        return Err(Error::unsupported("loading a single platform").into());
-    }
+    one_platform(&args)?;
     match app.engine.load(&who, upload(body), args.flag("quiet")).await {
         Ok(stream) => Ok(reply::progress_from(stream)),
         // What is wrong with an archive is told in the stream, as it would be further in.
@@ -137,6 +138,14 @@ pub async fn login(State(app): State<App>, Who(who): Who, body: Body) -> Answer 
     let value = serde_json::from_slice(&bytes).map_err(|e| Error::new(Kind::Internal, format!("invalid JSON: {e}")))?;
     let status = app.engine.registry_login(&who, &wire::image::registry_auth(value)?).await?;
     Ok(json(&json!({ "IdentityToken": "", "Status": status })))
+}
+
+/// An image here is of one platform; asking for one of several is for stores that keep them all.
+fn one_platform(args: &Args) -> engine::Result<()> {
+    match args.text("platform") {
+        "" => Ok(()),
+        _ => Err(Error::unsupported("choosing one platform of an image")),
+    }
 }
 
 /// `name/with/slashes/json` → the name and what is asked of it.

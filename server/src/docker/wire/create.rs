@@ -161,6 +161,7 @@ pub fn update(body: Value) -> Result<(Resources, Option<RestartPolicy>)> {
 mod tests {
     use super::*;
     use engine::container::spec::{HostPort, MountKind, Protocol};
+    use proptest::prelude::*;
     use serde_json::json;
 
     fn create(body: Value) -> ContainerSpec {
@@ -314,5 +315,68 @@ mod tests {
         assert_eq!(create(json!({"Image": "a", "HostConfig": {"PidsLimit": -1}})).host.resources.pids_limit, None);
         let (resources, restart) = update(json!({"PidsLimit": -1, "RestartPolicy": {"Name": "", "MaximumRetryCount": 0}})).unwrap();
         assert_eq!((resources.pids_limit, restart), (Some(-1), None));
+    }
+
+    /// JSON with the keys that are read here, and any values: what untrusted clients can say.
+    fn any_request() -> impl Strategy<Value = Value> {
+        let key = prop_oneof![
+            Just("Image"),
+            Just("Cmd"),
+            Just("Env"),
+            Just("HostConfig"),
+            Just("Mounts"),
+            Just("Type"),
+            Just("Target"),
+            Just("PortBindings"),
+            Just("80/tcp"),
+            Just("HostPort"),
+            Just("NetworkingConfig"),
+            Just("EndpointsConfig"),
+            Just("IPAMConfig"),
+            Just("IPv4Address"),
+            Just("Healthcheck"),
+            Just("Interval"),
+            Just("Ulimits"),
+            Just("Memory"),
+            Just("ConsoleSize"),
+            Just("RestartPolicy"),
+            Just("Name"),
+            Just("MaximumRetryCount"),
+            Just("name"),
+        ];
+        let leaf = prop_oneof![
+            Just(Value::Null),
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            any::<f64>().prop_map(Value::from),
+            "[ -~]{0,6}".prop_map(Value::from),
+            Just(json!("bind")),
+            Just(json!("8000-1")),
+        ];
+        leaf.prop_recursive(5, 64, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map(key.clone(), inner, 0..6)
+                    .prop_map(|map| Value::Object(map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn no_request_makes_it_panic(body in any_request()) {
+            let _ = container(body.clone(), 24);
+            let _ = update(body.clone());
+            let _ = crate::docker::wire::network::create(body.clone());
+            let _ = crate::docker::wire::exec::create(body);
+        }
+
+        /// What is not understood is refused, whatever is around it.
+        #[test]
+        fn an_unknown_field_that_asks_is_never_dropped(mut body in any_request(), key in "Zz[a-z]{1,8}") {
+            prop_assume!(body.is_object());
+            body[&key] = json!(true);
+            prop_assert!(container(body, 51).is_err());
+        }
     }
 }
