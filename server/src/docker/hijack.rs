@@ -410,4 +410,77 @@ mod tests {
         assert!(!head.to_lowercase().contains("transfer-encoding") && !head.to_lowercase().contains("content-length"), "{head}");
         assert_eq!(body, "hibye");
     }
+
+    /// The real CLI: `docker run -i --rm IMAGE` on a process that is `cat`, ten megabytes, CLI's order of requests
+    /// (attach, wait, start), half-close, exit code.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_docker_cli_pipes_ten_megabytes_through() {
+        if tokio::process::Command::new("docker").arg("--version").output().await.is_err() {
+            eprintln!("SKIPPED: there is no docker CLI on this machine");
+            return;
+        }
+        let (ended, end) = tokio::sync::watch::channel(false);
+        let handler = move |request: Request| {
+            let (ended, mut end) = (ended.clone(), end.clone());
+            async move {
+                let path = request.uri().path().to_owned();
+                match path.rsplit('/').next().unwrap() {
+                    "_ping" => {
+                        let mut response = Response::new(Body::from("OK"));
+                        crate::docker::stamp(&mut response);
+                        response
+                    }
+                    "create" => crate::docker::reply::created(&serde_json::json!({"Id": "abc", "Warnings": []})),
+                    "attach" => {
+                        let (ours, theirs) = tokio::io::duplex(8192);
+                        let output = tokio_util::io::ReaderStream::new(theirs_to_cat(theirs, ended));
+                        let output = output.map(|bytes| bytes.map(|bytes| Chunk { stream: StreamKind::Stdout, bytes }));
+                        let attached = Attached { input: Some(Box::pin(ours)), output: Box::pin(output), tty: false };
+                        Client::of(request).await.unwrap().join(attached, Some(Detach::new("").unwrap()), V51)
+                    }
+                    "wait" => crate::docker::reply::json_stream(futures_util::stream::once(async move {
+                        end.wait_for(|ended| *ended).await.unwrap();
+                        Ok("{\"StatusCode\":7}\n")
+                    })),
+                    "start" => crate::docker::reply::nothing(),
+                    _ => crate::route::message(StatusCode::NOT_FOUND, "page not found"),
+                }
+            }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("s");
+        let listener = tokio::net::UnixListener::bind(&socket).unwrap();
+        let app = axum::Router::new().fallback(handler);
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let data: Vec<u8> = (0..10_000_000u32).map(|n| (n % 251) as u8).collect();
+        let mut cli = tokio::process::Command::new("docker")
+            .args(["-H", &format!("unix://{}", socket.display()), "run", "-i", "--rm", "image"])
+            .env("DOCKER_CONFIG", folder.path())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut stdin = cli.stdin.take().unwrap();
+        let sent = data.clone();
+        let typing = tokio::spawn(async move {
+            stdin.write_all(&sent).await.unwrap();
+            stdin.shutdown().await.unwrap();
+        });
+        let output = cli.wait_with_output().await.unwrap();
+        typing.await.unwrap();
+        assert_eq!(output.status.code(), Some(7));
+        assert!(output.stdout == data, "{} bytes came back", output.stdout.len());
+    }
+
+    /// What a `cat` with this stdin writes; tells when it ended.
+    fn theirs_to_cat(mut stdin: tokio::io::DuplexStream, ended: tokio::sync::watch::Sender<bool>) -> tokio::io::DuplexStream {
+        let (mut stdout, ours) = tokio::io::duplex(8192);
+        tokio::spawn(async move {
+            tokio::io::copy(&mut stdin, &mut stdout).await.unwrap();
+            drop(stdout);
+            ended.send(true).unwrap();
+        });
+        ours
+    }
 }
