@@ -15,6 +15,10 @@ pub struct App {
     pub accounts: Accounts,
     /// What was configured.
     pub config: Arc<Config>,
+    /// Long-running work.
+    pub operations: crate::operations::Operations,
+    /// Shells that were asked for and not opened yet.
+    pub tickets: crate::pages::shell::Tickets,
 }
 
 /// All routes of all faces.

@@ -11,6 +11,7 @@ pub mod ca;
 pub mod config;
 pub mod docker;
 pub mod listen;
+pub mod operations;
 pub mod pages;
 pub mod route;
 pub mod store;

@@ -38,7 +38,7 @@ fn every_page_has_one_heading_a_title_and_forms_with_the_token() {
         let forms = html.split("<form").skip(1).filter(|form| form.split('>').next().is_some_and(|tag| tag.contains("method=\"post\"")));
         for form in forms {
             let body = form.split("</form>").next().unwrap_or_default();
-            assert!(body.contains("name=\"csrf\""), "{name} has a form without the token: {body}");
+            assert!(body.contains("name=\"form_token\""), "{name} has a form without the token: {body}");
         }
         for text in html.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next()) {
             assert!(!text.is_empty(), "{name} has a link to nowhere");

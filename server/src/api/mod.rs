@@ -1,8 +1,54 @@
-//! Our own JSON API under `/api/v1`.
+//! Our own JSON API under `/api/v1`: the same as the pages do, for programs. Errors are `{"message": …}`, times RFC 3339,
+//! sizes bytes. `/api/openapi.json` describes it.
 
-use crate::route::Routes;
+pub mod containers;
+mod images;
+mod me;
+mod networks;
+mod openapi;
+mod operations;
+mod volumes;
+mod wire;
+
+use crate::route::{Permission, Routes};
+use Permission::{Public, Read, Write};
 
 /// The routes of our API.
 pub fn routes() -> Routes {
+    own_routes()
+}
+
+/// What `/api/openapi.json` describes: everything but the administrator's part.
+fn own_routes() -> Routes {
     Routes::api()
+        .get("/api/openapi.json", Public, openapi::document)
+        .get("/api/v1/me", Read, me::me)
+        .get("/api/v1/containers", Read, containers::list)
+        .post("/api/v1/containers", Write, containers::create)
+        .get("/api/v1/containers/{name}", Read, containers::get)
+        .delete("/api/v1/containers/{name}", Write, containers::remove)
+        .post("/api/v1/containers/{name}/start", Write, containers::start)
+        .post("/api/v1/containers/{name}/stop", Write, containers::stop)
+        .post("/api/v1/containers/{name}/restart", Write, containers::restart)
+        .post("/api/v1/containers/{name}/kill", Write, containers::kill)
+        .post("/api/v1/containers/{name}/pause", Write, containers::pause)
+        .post("/api/v1/containers/{name}/unpause", Write, containers::unpause)
+        .get("/api/v1/containers/{name}/logs", Read, containers::logs)
+        .get("/api/v1/containers/{name}/exec", Write, containers::exec)
+        .get("/api/v1/images", Read, images::list)
+        .post("/api/v1/images/pull", Write, images::pull)
+        .get("/api/v1/images/{*name}", Read, images::get)
+        .delete("/api/v1/images/{*name}", Write, images::remove)
+        .get("/api/v1/volumes", Read, volumes::list)
+        .post("/api/v1/volumes", Write, volumes::create)
+        .get("/api/v1/volumes/{name}", Read, volumes::get)
+        .delete("/api/v1/volumes/{name}", Write, volumes::remove)
+        .get("/api/v1/networks", Read, networks::list)
+        .post("/api/v1/networks", Write, networks::create)
+        .get("/api/v1/networks/{name}", Read, networks::get)
+        .delete("/api/v1/networks/{name}", Write, networks::remove)
+        .get("/api/v1/operations", Read, operations::list)
+        .get("/api/v1/operations/{id}", Read, operations::get)
+        .post("/api/v1/operations/{id}/cancel", Write, operations::cancel)
+        .get("/api/v1/operations/{id}/progress", Read, operations::progress)
 }

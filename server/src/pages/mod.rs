@@ -1,33 +1,84 @@
-//! The pages under `/ui`.
+//! The pages under `/ui`: thin handlers that ask the engine and fill the views of the crate `web`.
+//!
+//! Every view is a GET whose address can be given to a colleague; every change is a form that works without scripts and
+//! answers 303. Addresses of objects begin with `/ui/t/<tenant>`.
 
-use crate::auth::Refusal;
-use crate::route::Routes;
-use axum::response::{IntoResponse, Redirect, Response};
-use http::Uri;
+mod containers;
+mod create;
+mod door;
+mod events;
+mod files;
+mod form;
+mod frame;
+mod home;
+mod images;
+mod logs;
+mod networks;
+mod operations;
+mod search;
+pub mod shell;
+mod show;
+mod volumes;
+mod words;
+
+pub use create::{port, tag as tag_of};
+pub use frame::refused;
+pub use images::begin_pull;
+
+use crate::route::{Permission, Routes};
+use Permission::{Public, Read, Write};
 
 /// The routes of the pages.
 pub fn routes() -> Routes {
     Routes::pages()
-}
-
-/// What a person at a browser sees when a request was refused before its handler: who is not signed in is led to the login.
-pub fn refused(refusal: &Refusal, uri: &Uri) -> Response {
-    if refusal.status == http::StatusCode::UNAUTHORIZED {
-        let next = uri.path_and_query().map_or("/ui/", |p| p.as_str());
-        let next: String = form_encode(next);
-        return Redirect::to(&format!("/ui/login?next={next}")).into_response();
-    }
-    (refusal.status, refusal.message.clone()).into_response()
-}
-
-/// Percent-encodes what may not stand in a query value.
-fn form_encode(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => out.push(byte as char),
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
+        .get("/", Public, door::root)
+        .get("/ui", Public, door::root)
+        .get("/ui/static/{file}", Public, files::asset)
+        .post("/ui/theme", Public, door::theme)
+        .get("/ui/", Read, home::home)
+        .get("/ui/search", Read, search::search)
+        .get("/ui/ws/events", Read, events::events)
+        .get("/ui/containers", Read, containers::list)
+        .get("/ui/containers/new", Write, create::form)
+        .post("/ui/containers/new", Write, create::create)
+        .post("/ui/containers/bulk", Write, containers::bulk)
+        .post("/ui/containers/remove", Write, containers::remove_many)
+        .get("/ui/containers/{name}", Read, show::overview)
+        .get("/ui/containers/{name}/logs", Read, logs::page)
+        .get("/ui/containers/{name}/logs/download", Read, logs::download)
+        .get("/ui/containers/{name}/logs/ws", Read, logs::follow)
+        .get("/ui/containers/{name}/shell", Write, shell::page)
+        .post("/ui/containers/{name}/shell/ticket", Write, shell::ticket)
+        .get("/ui/containers/{name}/shell/ws", Write, shell::socket)
+        .get("/ui/containers/{name}/inspect", Read, show::inspect)
+        .post("/ui/containers/{name}/do", Write, containers::act)
+        .get("/ui/containers/{name}/remove", Write, containers::ask_remove)
+        .post("/ui/containers/{name}/remove", Write, containers::remove)
+        .get("/ui/images", Read, images::list)
+        .get("/ui/images/pull", Write, images::pull_form)
+        .post("/ui/images/pull", Write, images::pull)
+        .get("/ui/images/prune", Write, images::ask_prune)
+        .post("/ui/images/prune", Write, images::prune)
+        .get("/ui/images/{id}", Read, images::show)
+        .post("/ui/images/{id}/tag", Write, images::tag)
+        .get("/ui/images/{id}/remove", Write, images::ask_remove)
+        .post("/ui/images/{id}/remove", Write, images::remove)
+        .get("/ui/volumes", Read, volumes::list)
+        .get("/ui/volumes/new", Write, volumes::form)
+        .post("/ui/volumes/new", Write, volumes::create)
+        .get("/ui/volumes/prune", Write, volumes::ask_prune)
+        .post("/ui/volumes/prune", Write, volumes::prune)
+        .get("/ui/volumes/{name}", Read, volumes::show)
+        .get("/ui/volumes/{name}/remove", Write, volumes::ask_remove)
+        .post("/ui/volumes/{name}/remove", Write, volumes::remove)
+        .get("/ui/networks", Read, networks::list)
+        .get("/ui/networks/new", Write, networks::form)
+        .post("/ui/networks/new", Write, networks::create)
+        .get("/ui/networks/{name}", Read, networks::show)
+        .get("/ui/networks/{name}/remove", Write, networks::ask_remove)
+        .post("/ui/networks/{name}/remove", Write, networks::remove)
+        .get("/ui/operations", Read, operations::list)
+        .get("/ui/operations/{id}", Read, operations::show)
+        .post("/ui/operations/{id}/cancel", Write, operations::cancel)
+        .get("/ui/{*path}", Public, door::nothing_here)
 }

@@ -72,7 +72,7 @@ async fn judge(gate: &Gate, request: &Parts) -> Result<Option<Subject>, Refusal>
 fn refused(face: Face, refusal: &Refusal, request: &Parts) -> Response {
     let mut response = match face {
         Face::Docker | Face::Api => message(refusal.status, &refusal.message),
-        Face::Pages => crate::pages::refused(refusal, &request.uri),
+        Face::Pages => crate::pages::refused(refusal, &request.uri, &request.headers),
     };
     if refusal.status == StatusCode::UNAUTHORIZED && face != Face::Pages {
         response.headers_mut().insert(http::header::WWW_AUTHENTICATE, http::HeaderValue::from_static("Bearer realm=\"wharf\""));

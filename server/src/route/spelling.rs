@@ -61,7 +61,9 @@ pub(crate) struct TenantInPath(pub String);
 
 /// The middleware around the router.
 pub(super) async fn respell(mut request: Request, next: Next) -> Response {
-    match plain_path(request.uri().path()) {
+    // Pages name the tenant behind `/ui`, so that an address can be given away: /ui/t/team/x is /t/team/ui/x.
+    let respelled = tenant_of_pages(request.uri().path());
+    match plain_path(respelled.as_deref().unwrap_or(request.uri().path())) {
         Err(Refused::Unknown) => return message(StatusCode::NOT_FOUND, "page not found"),
         Err(Refused::TooNew(v)) => {
             let text = format!("client version {v} is too new. Maximum supported API version is {MAX_API_VERSION}");
@@ -95,6 +97,15 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
         }
     }
     next.run(request).await
+}
+
+/// `/ui/t/<tenant>/…` as `/t/<tenant>/ui/…`.
+fn tenant_of_pages(path: &str) -> Option<String> {
+    let rest = path.strip_prefix("/ui/t/")?;
+    let (tenant, rest) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // `/ui/t/team` is the team's first page.
+    let rest = if rest.is_empty() { "/" } else { rest };
+    Some(format!("/t/{tenant}/ui{rest}"))
 }
 
 /// A path without its prefixes.
@@ -193,6 +204,18 @@ mod tests {
         assert_eq!(plain("/version"), (None, None, "/version"));
         assert_eq!(plain("/ui/"), (None, None, "/ui/"));
         assert_eq!(plain("/images/localhost:5000/a/b/json"), (None, None, "/images/localhost:5000/a/b/json"));
+    }
+
+    #[test]
+    fn pages_name_the_tenant_behind_ui() {
+        let ui = |path| tenant_of_pages(path).unwrap_or_default();
+        assert_eq!(ui("/ui/t/team/containers/x"), "/t/team/ui/containers/x");
+        assert_eq!(ui("/ui/t/team"), "/t/team/ui/");
+        assert_eq!(ui("/ui/t/team/"), "/t/team/ui/");
+        assert_eq!(plain_path(&ui("/ui/t/")), Err(Refused::Unknown));
+        assert_eq!(plain_path(&ui("/ui/t/a/../../x")), Err(Refused::Unknown));
+        assert!(tenant_of_pages("/ui/tea").is_none());
+        assert_eq!(plain("/t/team/ui/containers"), (Some("team"), None, "/ui/containers"));
     }
 
     #[test]

@@ -61,7 +61,7 @@ pub struct Csrf<'a>(&'a str);
 
 impl Display for Csrf<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "<input type=\"hidden\" name=\"csrf\" value=\"{}\">", Escaped(self.0))
+        write!(f, "<input type=\"hidden\" name=\"form_token\" value=\"{}\">", Escaped(self.0))
     }
 }
 impl askama::filters::HtmlSafe for Csrf<'_> {}

@@ -227,9 +227,15 @@ impl Display for Meter {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "<div class=\"meter-row\"><div class=\"top\"><b>{}</b><span>{}</span></div>", Escaped(&self.label), Escaped(&self.text))?;
         if let Some(percent) = self.percent {
+            let tone = match percent {
+                0..80 => "",
+                80..95 => " warn",
+                _ => " err",
+            };
+            // Drawn, because a <meter> looks different in each browser, and a width in a style attribute is refused by our policy.
             write!(
                 f,
-                "<meter min=\"0\" max=\"100\" low=\"80\" high=\"95\" optimum=\"0\" value=\"{percent}\" aria-label=\"{}\">{percent} %</meter>",
+                "<svg class=\"gauge{tone}\" role=\"meter\" aria-valuemin=\"0\" aria-valuemax=\"100\" aria-valuenow=\"{percent}\" aria-label=\"{}\"><rect width=\"{percent}%\" height=\"6\" rx=\"3\"/></svg>",
                 Escaped(&self.label)
             )?;
         }
@@ -319,6 +325,11 @@ impl Field {
     /// Must be filled in.
     pub fn required(mut self) -> Self {
         self.required = true;
+        self
+    }
+    /// May be left empty (passwords are required otherwise).
+    pub fn optional(mut self) -> Self {
+        self.required = false;
         self
     }
     /// In a fixed-width face.
