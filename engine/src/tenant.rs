@@ -394,10 +394,8 @@ impl Tenants {
         }
         // If the caller's transaction is rolled back, memory holds a block too many until the next start; never one too few.
         let block = self.0.claims.claim()?;
-        let mut state = self.write();
-        state.isolated.insert(container.as_str().to_owned(), block);
-        drop(state);
         rows::insert_block(tx, block.base, Purpose::Container(tenant, container.as_str())).await?;
+        self.write().isolated.insert(container.as_str().to_owned(), block);
         Ok(block)
     }
 

@@ -131,16 +131,16 @@ impl Judge<'_> {
         }
         match seccomp {
             Seccomp::Default => {}
-            Seccomp::Unconfined => drop(self.need("no seccomp filter", GrantKind::Seccomp)),
-            Seccomp::Profile(_) => drop(self.need("a seccomp profile of one's own", GrantKind::Seccomp)),
+            Seccomp::Unconfined => self.need("no seccomp filter", GrantKind::Seccomp),
+            Seccomp::Profile(_) => self.need("a seccomp profile of one's own", GrantKind::Seccomp),
         }
         if *syscalls_32bit {
             self.need("32-bit system calls", GrantKind::Syscalls32Bit);
         }
         match apparmor {
             AppArmor::Default => {}
-            AppArmor::Unconfined => drop(self.need("no AppArmor profile", GrantKind::AppArmor)),
-            AppArmor::Profile(_) => drop(self.need("another AppArmor profile", GrantKind::AppArmor)),
+            AppArmor::Unconfined => self.need("no AppArmor profile", GrantKind::AppArmor),
+            AppArmor::Profile(_) => self.need("another AppArmor profile", GrantKind::AppArmor),
         }
         let covers = |have: &[String], wanted: &[&str]| wanted.iter().all(|w| have.iter().any(|h| h == w));
         if !covers(masked_paths, MASKED_PATHS) || !covers(readonly_paths, READONLY_PATHS) {
@@ -197,20 +197,20 @@ impl Judge<'_> {
             UserNamespace::Tenant | UserNamespace::Isolated => {}
             // Implied by those two, whose grants then cover it.
             UserNamespace::Host if privileged || host_pid => {}
-            UserNamespace::Host => drop(self.need("the host's user namespace", GrantKind::UsernsHost)),
+            UserNamespace::Host => self.need("the host's user namespace", GrantKind::UsernsHost),
         }
         match ipc {
             Ipc::Private | Ipc::Shareable | Ipc::None | Ipc::Container(_) => {}
-            Ipc::Host => drop(self.need("the host's IPC namespace", GrantKind::IpcHost)),
+            Ipc::Host => self.need("the host's IPC namespace", GrantKind::IpcHost),
         }
         match uts {
             OwnOrHost::Private => {}
-            OwnOrHost::Host => drop(self.need("the host's UTS namespace", GrantKind::UtsHost)),
+            OwnOrHost::Host => self.need("the host's UTS namespace", GrantKind::UtsHost),
         }
         match cgroup {
             OwnOrHost::Private => {}
             OwnOrHost::Host if privileged => {}
-            OwnOrHost::Host => drop(self.need("the host's cgroup namespace", GrantKind::CgroupnsHost)),
+            OwnOrHost::Host => self.need("the host's cgroup namespace", GrantKind::CgroupnsHost),
         }
     }
 
@@ -220,7 +220,7 @@ impl Judge<'_> {
             MountSource::Bind { path, create: _, recursive: _, read_only_below: _, propagation } => {
                 match propagation {
                     Propagation::Private | Propagation::RPrivate | Propagation::Slave | Propagation::RSlave => {}
-                    Propagation::Shared | Propagation::RShared => drop(self.need("shared mount propagation", GrantKind::SharedMounts)),
+                    Propagation::Shared | Propagation::RShared => self.need("shared mount propagation", GrantKind::SharedMounts),
                 }
                 self.bind(path, *read_only, target);
             }
@@ -248,7 +248,7 @@ impl Judge<'_> {
                     self.binds.insert(target.to_owned(), BindAccess::HomeBind { account, below: home.clone() });
                     return;
                 }
-                _ => return drop(self.settle(false, format!("the host path {}", path.display()), grant)),
+                _ => return self.settle(false, format!("the host path {}", path.display()), grant),
             },
         };
         let word = match &access {
@@ -345,7 +345,7 @@ impl Judge<'_> {
         let Network { mode, endpoints: _, ports, exposed: _, dns: _, dns_options: _, dns_search: _, extra_hosts: _ } = network;
         match mode {
             NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Network(_) => {}
-            NetworkMode::Host => drop(self.need("the host's network", GrantKind::NetworkHost)),
+            NetworkMode::Host => self.need("the host's network", GrantKind::NetworkHost),
         }
         for PortRequest { container, host } in ports {
             let HostPort { ip: _, ports: (first, last) } = *host;

@@ -153,14 +153,14 @@ impl<'a> Judge<'a> {
         Self { who, standing, used: Vec::new(), missing: Vec::new(), binds: BTreeMap::new() }
     }
 
-    /// Needs this grant. Returns whether it is there.
-    fn need(&mut self, what: impl Into<String>, grant: GrantKind) -> bool {
+    /// Needs this grant.
+    fn need(&mut self, what: impl Into<String>, grant: GrantKind) {
         let there = self.standing.grants.has(&grant);
-        self.settle(there, what, grant)
+        self.settle(there, what, grant);
     }
 
     /// Needs `grant`, and whether it is `there` was found out already.
-    fn settle(&mut self, there: bool, what: impl Into<String>, grant: GrantKind) -> bool {
+    fn settle(&mut self, there: bool, what: impl Into<String>, grant: GrantKind) {
         if there {
             self.use_word(grant.to_string());
         } else {
@@ -169,7 +169,6 @@ impl<'a> Judge<'a> {
                 self.missing.push(reason);
             }
         }
-        there
     }
 
     fn use_word(&mut self, word: String) {

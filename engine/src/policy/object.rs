@@ -51,11 +51,12 @@ pub fn authorize_network(who: &Subject, standing: &Standing, spec: NetworkSpec) 
                 }
             }
         }
-        "macvlan" | "ipvlan" => match options.get("parent").filter(|p| !p.is_empty()) {
-            Some(parent) => drop(judge.need(format!("a network on the interface {parent}"), GrantKind::NetworkParent(parent.clone()))),
-            // Without a parent it is a closed network of its own.
-            None => {}
-        },
+        // Without a parent it is a closed network of its own.
+        "macvlan" | "ipvlan" => {
+            if let Some(parent) = options.get("parent").filter(|p| !p.is_empty()) {
+                judge.need(format!("a network on the interface {parent}"), GrantKind::NetworkParent(parent.clone()));
+            }
+        }
         other => judge.refuse(format!("there is no network driver {other}")),
     }
     // Whether addresses are free on this host is the network's own check.

@@ -203,7 +203,8 @@ mod tests {
     #[test]
     fn entry_point_and_command_as_docker_merges_them() {
         type Given<'a> = Option<&'a [&'a str]>;
-        let cases: [(Given, Given, Given, Given, Option<&[&str]>); 10] = [
+        type Case<'a> = (Given<'a>, Given<'a>, Given<'a>, Given<'a>, Given<'a>);
+        let cases: [Case; 10] = [
             (None, None, Some(&["/e"]), Some(&["c"]), Some(&["/e", "c"])),
             (None, Some(&["x"]), Some(&["/e"]), Some(&["c"]), Some(&["/e", "x"])),
             (Some(&["/f"]), None, Some(&["/e"]), Some(&["c"]), Some(&["/f"])),
