@@ -4,10 +4,17 @@ use crate::sys::{self, R};
 use std::ffi::CString;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+/// Copies what is below into the tmpfs, whose own owner and mode become those of the folder below unless asked for.
+pub fn into(from: RawFd, to: RawFd, keep_mode: bool) -> R<()> {
+    if !keep_mode {
+        copy_attributes(&sys::stat(from)?, to)?;
+    }
+    tree(from, to)
+}
+
 /// Copies folders, files and symlinks with owner, mode and times; leaves out what a tmpfs for `/run` has no use for
 /// (devices, sockets, pipes).
-pub fn tree(from: RawFd, to: RawFd) -> R<()> {
-    copy_attributes(&sys::stat(from)?, to)?;
+fn tree(from: RawFd, to: RawFd) -> R<()> {
     for name in names(from)? {
         let flags = libc::O_PATH | libc::O_NOFOLLOW;
         let entry = sys::open_at(from, &name, flags, 0)?;
@@ -19,6 +26,7 @@ pub fn tree(from: RawFd, to: RawFd) -> R<()> {
                 let below = sys::open_at(from, &name, flags, 0)?;
                 let above = sys::open_at(to, &name, flags, 0)?;
                 tree(below.as_raw_fd(), above.as_raw_fd())?;
+                copy_attributes(&stat, above.as_raw_fd())?;
             }
             libc::S_IFREG => {
                 let source = sys::open_at(from, &name, libc::O_RDONLY | libc::O_NOFOLLOW, 0)?;

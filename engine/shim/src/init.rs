@@ -391,7 +391,10 @@ fn do_mount(root: RawFd, mount: &Mount, fds: &[OwnedFd]) -> R<()> {
             let tmpfs = sys::new_mount(c"tmpfs", &options, attributes & !ATTR_RDONLY)?;
             if mount.copy_up {
                 let below = sys::open_at(target, c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
-                copy_up::tree(below.as_raw_fd(), tmpfs.as_raw_fd())?;
+                // The mount's own fd is a path only; and a mode that was asked for stays.
+                let above = sys::open_at(tmpfs.as_raw_fd(), c".", libc::O_RDONLY | libc::O_DIRECTORY, 0)?;
+                let keep_mode = options.iter().any(|(key, _)| *key == c"mode");
+                copy_up::into(below.as_raw_fd(), above.as_raw_fd(), keep_mode)?;
             }
             if attributes & ATTR_RDONLY != 0 {
                 sys::set_mount_attributes(tmpfs.as_raw_fd(), ATTR_RDONLY, 0, false)?;
