@@ -3,7 +3,7 @@
 use super::content::{Growth, feed, sync_folder};
 use super::store::Inner;
 use crate::inventory::images as rows;
-use crate::worker::{LayerReport, Limits, SHARED_BASE};
+use crate::worker::{LayerReport, Limits};
 use crate::{Digest, Doing, Error, Result, TenantId};
 use std::fs::File;
 use std::os::unix::fs::PermissionsExt;
@@ -81,7 +81,7 @@ impl Inner {
     /// Unpacks `file` as it grows. `sent`: how far the worker is.
     pub async fn unpack(&self, scope: i64, file: File, growth: Arc<Growth>, sent: Arc<AtomicU64>) -> Result<Unpacked> {
         let base = match scope {
-            PUBLIC => SHARED_BASE,
+            PUBLIC => self.layers_base,
             tenant => self.inventory.uid_base(TenantId(tenant)).await?,
         };
         let staging = Staging::new(&self.layers)?;

@@ -68,6 +68,7 @@ pub struct Manifest {
 
 /// What a registry or layout has under a digest.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant)] // One at a time is ever alive.
 pub enum Document {
     /// One image.
     Manifest(Manifest),

@@ -26,6 +26,7 @@ mod transport;
 mod view;
 
 pub use config::{ConfigFile, Platform};
+pub use pull::Distribution;
 pub use reference::Reference;
 pub use request::{ImageFilter, PullRequest, RegistryAuth, Removal};
 pub use store::{ImageUse, Images, ImagesConfig, LayerPath, NewImage, Usage};

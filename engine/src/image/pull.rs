@@ -72,6 +72,56 @@ impl Images {
     }
 }
 
+/// What a registry says of a name, without pulling it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Distribution {
+    /// Of the manifest or index.
+    pub media_type: String,
+    /// Its digest.
+    pub digest: Digest,
+    /// Its bytes.
+    pub size: u64,
+    /// For what it is there.
+    pub platforms: Vec<Platform>,
+}
+
+impl Images {
+    /// Asks the registry what a name stands for (`docker manifest inspect`, digests of a compose file).
+    pub async fn distribution(&self, name: &str, auth: Option<&crate::image::RegistryAuth>) -> Result<Distribution> {
+        let reference = name.parse::<Reference>()?.or_latest();
+        let wanted = reference.digest().map_or_else(|| reference.tag().unwrap_or("latest").to_owned(), |d| d.to_string());
+        let mut failure = Error::new(Kind::Unavailable, "no registry to ask");
+        for endpoint in self.inner.transport.endpoints(reference.domain()).await? {
+            let registry = Registry::new(self.inner.transport.clone(), endpoint, reference.clone(), auth, "pull");
+            let raw = match registry.manifest(&wanted).await {
+                Ok(raw) => raw,
+                Err(e) => {
+                    failure = e;
+                    continue;
+                }
+            };
+            let (media_type, platforms) = match Document::parse(&raw.bytes, raw.content_type.as_deref())? {
+                Document::Index(entries) => {
+                    let platform = |p: &super::manifest::DescriptorPlatform| Platform {
+                        os: p.os.clone(),
+                        architecture: p.architecture.clone(),
+                        variant: p.variant.clone(),
+                    };
+                    let kind = raw.content_type.unwrap_or_else(|| super::manifest::OCI_INDEX.to_owned());
+                    (kind, entries.iter().filter_map(|e| e.platform.as_ref().map(platform)).collect())
+                }
+                Document::Manifest(manifest) => {
+                    let config = ConfigFile::parse(&registry.small_blob(&manifest.config.digest, manifest.config.size).await?)?;
+                    let platform = Platform { os: config.os, architecture: config.architecture, variant: config.variant };
+                    (manifest.media_type, vec![platform])
+                }
+            };
+            return Ok(Distribution { media_type, digest: raw.digest, size: raw.bytes.len() as u64, platforms });
+        }
+        Err(failure)
+    }
+}
+
 async fn all_tags(inner: &Arc<Inner>, reference: &Reference, request: &PullRequest) -> Result<Vec<String>> {
     let mut failure = None;
     for endpoint in inner.transport.endpoints(reference.domain()).await? {

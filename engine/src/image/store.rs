@@ -25,6 +25,8 @@ pub struct ImagesConfig {
     pub mirrors: Vec<String>,
     /// Hosts that may hand out tokens for registries of another domain.
     pub token_hosts: Vec<String>,
+    /// First host uid of the block whose namespace unpacks what everybody shares; `None`: the one after the tenants' pool.
+    pub layers_base: Option<u32>,
 }
 
 /// The images of one data root. Cheap to clone.
@@ -42,6 +44,8 @@ pub(super) struct Inner {
     pub transport: Transport,
     /// Unpacked layers.
     pub layers: PathBuf,
+    /// Whose namespace unpacks public ones.
+    pub layers_base: u32,
     /// Work that others wait for.
     pub locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     /// Held for reading by what brings layers that no image names yet, for writing by the collector.
@@ -123,6 +127,7 @@ impl Images {
             inventory,
             workers: Workers::new(),
             layers,
+            layers_base: config.layers_base.unwrap_or(crate::worker::SHARED_BASE),
             locks: Mutex::default(),
             busy: tokio::sync::RwLock::new(()),
             cache: Mutex::default(),

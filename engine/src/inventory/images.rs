@@ -96,7 +96,7 @@ impl Inventory {
                 digests: Vec::new(),
             });
         }
-        images.sort_by(|a, b| a.id.cmp(&b.id));
+        images.sort_by_key(|i| i.id);
         let find = |images: &[ImageRow], id: Digest| images.binary_search_by(|i| i.id.cmp(&id)).ok();
         let rows = sqlx::query(
             "select i.image, i.layer, l.diff_id, l.folder, l.size, i.blob, b.size as blob_size
@@ -132,8 +132,11 @@ impl Inventory {
 
     /// The first host uid of a tenant's block.
     pub async fn uid_base(&self, tenant: TenantId) -> Result<u32> {
-        let row = sqlx::query("select uid_base from tenants where id = ?").bind(tenant.0).fetch_one(self.reader()).await;
-        let base = number(&row.doing(|| format!("looking up the ids of tenant {tenant}"))?, "uid_base")?;
+        let row = sqlx::query("select base from uid_blocks where tenant = ? and purpose = 'tenant'")
+            .bind(tenant.0)
+            .fetch_one(self.reader())
+            .await;
+        let base = number(&row.doing(|| format!("looking up the ids of tenant {tenant}"))?, "base")?;
         u32::try_from(base).doing(|| format!("reading the ids of tenant {tenant}"))
     }
 

@@ -233,7 +233,6 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_restart_syscall,
     libc::SYS_gettid,
     libc::SYS_getpid,
-    libc::SYS_tgkill,
     libc::SYS_prctl,
     libc::SYS_membarrier,
     libc::SYS_exit,

@@ -111,7 +111,7 @@ impl<'a> Unpacking<'a> {
                 rustix::fs::futimens(&fd, &times).map_err(|e| Failure::errno("setting the time of", &path, e))?;
             }
         }
-        if self.layer && self.entries == 0 && input.size % 512 != 0 {
+        if self.layer && self.entries == 0 && !input.size.is_multiple_of(512) {
             return Err(Failure::invalid("this is not a tar archive"));
         }
         Ok((Digest::from_bytes(input.hash.finalize().into()), input.size))

@@ -79,23 +79,26 @@ async fn sec_b2_c1_crafted_archives_list_nothing_and_leave_nothing() {
     let layer = tar(&[("a", b"1")]);
     let set = |key: &'static str, value: serde_json::Value| move |m: &mut serde_json::Value| m[0][key] = value.clone();
     let archives: Vec<(&str, Vec<u8>)> = vec![
-        ("config elsewhere", docker_archive(&[layer.clone()], set("Config", "../../../etc/passwd".into()))),
-        ("absolute config", docker_archive(&[layer.clone()], set("Config", "/etc/passwd".into()))),
-        ("layer elsewhere", docker_archive(&[layer.clone()], set("Layers", serde_json::json!(["../../etc/shadow"])))),
-        ("layer is the manifest", docker_archive(&[layer.clone()], set("Layers", serde_json::json!(["manifest.json"])))),
-        ("no layers", docker_archive(&[layer.clone()], set("Layers", serde_json::Value::Null))),
-        ("no config", docker_archive(&[layer.clone()], |m| drop(m[0].as_object_mut().unwrap().remove("Config")))),
-        ("bad tag", docker_archive(&[layer.clone()], set("RepoTags", serde_json::json!(["x:1", "UPPER:1"])))),
-        ("digest as tag", docker_archive(&[layer.clone()], set("RepoTags", serde_json::json!([format!("x@{}", Digest::of(b""))])))),
-        ("object", docker_archive(&[layer.clone()], |m| *m = serde_json::json!({}))),
-        ("empty list", docker_archive(&[layer.clone()], |m| *m = serde_json::json!([]))),
+        ("config elsewhere", docker_archive(std::slice::from_ref(&layer), set("Config", "../../../etc/passwd".into()))),
+        ("absolute config", docker_archive(std::slice::from_ref(&layer), set("Config", "/etc/passwd".into()))),
+        ("layer elsewhere", docker_archive(std::slice::from_ref(&layer), set("Layers", serde_json::json!(["../../etc/shadow"])))),
+        ("layer is the manifest", docker_archive(std::slice::from_ref(&layer), set("Layers", serde_json::json!(["manifest.json"])))),
+        ("no layers", docker_archive(std::slice::from_ref(&layer), set("Layers", serde_json::Value::Null))),
+        ("no config", docker_archive(std::slice::from_ref(&layer), |m| drop(m[0].as_object_mut().unwrap().remove("Config")))),
+        ("bad tag", docker_archive(std::slice::from_ref(&layer), set("RepoTags", serde_json::json!(["x:1", "UPPER:1"])))),
+        (
+            "digest as tag",
+            docker_archive(std::slice::from_ref(&layer), set("RepoTags", serde_json::json!([format!("x@{}", Digest::of(b""))]))),
+        ),
+        ("object", docker_archive(std::slice::from_ref(&layer), |m| *m = serde_json::json!({}))),
+        ("empty list", docker_archive(std::slice::from_ref(&layer), |m| *m = serde_json::json!([]))),
         ("not json", tar(&[("manifest.json", b"{")])),
         ("huge json", tar(&[("manifest.json", &vec![b'['; 5 << 20])])),
         ("deep json", tar(&[("manifest.json", &vec![b'['; 1 << 20])])),
         ("no image", tar(&[("hello", b"x")])),
         ("garbage", noise(4096)),
         ("nothing", vec![]),
-        ("half", docker_archive(&[layer.clone()], |_| {})[..1024].to_vec()),
+        ("half", docker_archive(std::slice::from_ref(&layer), |_| {})[..1024].to_vec()),
         ("layer that is no tar", docker_archive(&[noise(1000)], |_| {})),
         ("layer with a way out", docker_archive(&[raw_tar("../x")], |_| {})),
         ("name with a way out", raw_tar("../manifest.json")),
@@ -130,7 +133,7 @@ fn raw_tar(name: &str) -> Vec<u8> {
 async fn links_in_an_archive_are_followed_inside_it_only() {
     let layer = tar(&[("a", b"1")]);
     let with_link = |target: &str| {
-        let archive = docker_archive(&[layer.clone()], |m| m[0]["Layers"] = serde_json::json!(["link/layer.tar"]));
+        let archive = docker_archive(std::slice::from_ref(&layer), |m| m[0]["Layers"] = serde_json::json!(["link/layer.tar"]));
         let mut out = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -27,10 +27,12 @@ async fn store_with(config: ImagesConfig) -> Store {
     let instance = Instance::open(&dir.path().join("data"), &dir.path().join("run")).unwrap();
     let inventory = Inventory::open(&instance.data_root().join("wharf.db")).await.unwrap();
     let mut tx = inventory.begin().await.unwrap();
-    sqlx::query("insert into tenants (id, name, uid_base, created) values (1, 'a', 1600000000, 0), (2, 'b', 1600065536, 0)")
-        .execute(&mut *tx)
-        .await
-        .unwrap();
+    for statement in [
+        "insert into tenants (id, name, kind, created) values (1, 'a', 'team', 0), (2, 'b', 'team', 0)",
+        "insert into uid_blocks (base, purpose, tenant) values (1600000000, 'tenant', 1), (1600065536, 'tenant', 2)",
+    ] {
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+    }
     tx.commit().await.unwrap();
     let images = Images::open(&instance, inventory.clone(), config).await.unwrap();
     Store { images, inventory, instance, _dir: dir }

@@ -45,6 +45,8 @@ async fn an_index_gives_this_hosts_image_or_the_one_asked_for() {
     let name = format!("{}/x:multi", r.address);
     let lines = s.pull(A, &name).await.unwrap();
     assert!(lines.contains(&format!("Digest: {index}")), "the index is what the name stands for: {lines:?}");
+    let asked = s.images.distribution(&name, None).await.unwrap();
+    assert_eq!((asked.digest, asked.platforms.len()), (index, 2));
     let host = if cfg!(target_arch = "x86_64") { amd_id } else { arm_id };
     assert_eq!(s.images.resolve(A, &name).await.unwrap().id, host);
     let request = PullRequest { image: name.clone(), platform: Some("linux/arm64".into()), ..Default::default() };
