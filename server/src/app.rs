@@ -1,9 +1,12 @@
 //! What every handler can reach: the engine, the accounts, the configuration. Cheap to clone; axum's state.
 
+use crate::api::admin::Desk;
 use crate::auth::accounts::Accounts;
+use crate::ca::Ca;
 use crate::config::Config;
 use crate::route::Routes;
-use engine::Engine;
+use engine::{Engine, Result};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// The state of the server.
@@ -13,6 +16,8 @@ pub struct App {
     pub engine: Engine,
     /// People, tokens, certificates, sessions.
     pub accounts: Accounts,
+    /// What the administrator's API and the command line need.
+    pub desk: Desk,
     /// What was configured.
     pub config: Arc<Config>,
     /// Long-running work.
@@ -21,7 +26,31 @@ pub struct App {
     pub tickets: crate::pages::shell::Tickets,
 }
 
+impl App {
+    /// The state, of parts that were opened before.
+    ///
+    /// # Errors
+    /// When the administrator's own certificate cannot be read.
+    pub fn new(engine: Engine, accounts: Accounts, ca: Ca, config: Config, address: Option<SocketAddr>) -> Result<Self> {
+        let desk = Desk::new(accounts.clone(), ca, &config, Some((engine.clone(), address)))?;
+        Ok(Self {
+            engine,
+            accounts,
+            desk,
+            config: Arc::new(config),
+            operations: crate::operations::Operations::default(),
+            tickets: crate::pages::shell::Tickets::default(),
+        })
+    }
+}
+
 /// All routes of all faces.
 pub fn routes() -> Routes {
     crate::docker::routes().merge(crate::api::routes()).merge(crate::pages::routes())
+}
+
+impl axum::extract::FromRef<App> for Accounts {
+    fn from_ref(app: &App) -> Self {
+        app.accounts.clone()
+    }
 }

@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod ca;
+pub mod cli;
 pub mod config;
 pub mod docker;
 pub mod listen;
@@ -15,6 +16,7 @@ pub mod operations;
 pub mod pages;
 pub mod route;
 pub mod store;
+pub mod telemetry;
 pub mod tls;
 
 pub use app::App;

@@ -1,6 +1,11 @@
 //! Our own JSON API under `/api/v1`: the same as the pages do, for programs. Errors are `{"message": …}`, times RFC 3339,
 //! sizes bytes. `/api/openapi.json` describes it.
 
+pub mod admin;
+mod admin_audit;
+mod admin_credentials;
+mod admin_tenants;
+mod admin_users;
 pub mod containers;
 mod images;
 mod me;
@@ -15,7 +20,7 @@ use Permission::{Public, Read, Write};
 
 /// The routes of our API.
 pub fn routes() -> Routes {
-    own_routes()
+    own_routes().merge(admin::routes())
 }
 
 /// What `/api/openapi.json` describes: everything but the administrator's part.

@@ -7,11 +7,14 @@ use super::backoff::Backoff;
 use super::password::Passwords;
 use super::secret::Secret;
 use super::session;
+use super::setup::Setup;
 use crate::store::certificates::{self, Certificate};
 use crate::store::sessions::{self, Session};
 use crate::store::tokens::{self, Token};
 use crate::store::users::{self, PasswordHash, User};
+use engine::audit::Audit;
 use engine::inventory::Inventory;
+use engine::tenant::Tenants;
 use engine::{Digest, Error, Result, UserId};
 use jiff::Timestamp;
 use std::collections::HashMap;
@@ -24,6 +27,11 @@ pub struct Accounts(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub inventory: Inventory,
+    pub tenants: Tenants,
+    pub audit: Audit,
+    /// Whether a Unix account without a user gets one when it first calls.
+    pub auto_provision: bool,
+    pub setup: RwLock<Option<Setup>>,
     pub passwords: Passwords,
     pub backoff: Backoff,
     people: RwLock<People>,
@@ -59,7 +67,11 @@ impl Accounts {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn open(inventory: Inventory) -> Result<Self> {
+    pub async fn open(inventory: Inventory, tenants: Tenants, audit: Audit, auto_provision: bool) -> Result<Self> {
+        // Root's own tenant exists from the first start on.
+        if tenants.personal_of(UserId::ROOT).is_none() {
+            tenants.personal(inventory.begin().await?, UserId::ROOT, "root").await?;
+        }
         let people = People {
             users: users::all(&inventory).await?.into_iter().map(|u| (u.id, u)).collect(),
             tokens: tokens::all(&inventory).await?.into_iter().map(|t| (t.hash, t)).collect(),
@@ -69,6 +81,10 @@ impl Accounts {
         };
         Ok(Self(Arc::new(Inner {
             inventory,
+            tenants,
+            audit,
+            auto_provision,
+            setup: RwLock::default(),
             passwords: Passwords::default(),
             backoff: Backoff::default(),
             people: RwLock::new(people),
@@ -79,6 +95,16 @@ impl Accounts {
     /// The database these live in.
     pub fn inventory(&self) -> &Inventory {
         &self.0.inventory
+    }
+
+    /// The tenants these people are members of.
+    pub fn tenants(&self) -> &Tenants {
+        &self.0.tenants
+    }
+
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
     pub(super) fn read<T>(&self, f: impl FnOnce(&People) -> T) -> T {
@@ -94,6 +120,11 @@ impl Accounts {
     /// Changes whenever a credential may have ended: who holds a connection open then asks `stands` again.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changes.subscribe()
+    }
+
+    /// Says that memberships changed, as a change of the accounts does.
+    pub fn touched(&self) {
+        self.0.changes.send_modify(|n| *n += 1);
     }
 
     /// Whether an administrator other than root exists: until then only loopback is served, and set-up is open.
@@ -267,4 +298,12 @@ impl Accounts {
 pub(super) async fn commit(tx: engine::inventory::Tx) -> Result<()> {
     use engine::Doing;
     tx.commit().await.doing(|| "committing a change of the accounts".to_owned())
+}
+
+/// Commits a new user together with the personal tenant, and then memory has them.
+pub(super) async fn commit_user(accounts: &Accounts, tx: engine::inventory::Tx, user: User, audit: engine::audit::AuditId) -> Result<User> {
+    accounts.tenants().personal(tx, user.id, &user.name).await?;
+    accounts.change(|p| p.users.insert(user.id, user.clone()));
+    accounts.audit().outcome(audit, &Ok(())).await;
+    Ok(user)
 }

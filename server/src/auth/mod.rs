@@ -3,19 +3,19 @@
 
 pub mod accounts;
 pub mod backoff;
+pub mod change;
 pub mod cross_site;
 pub mod lifetime;
 pub mod password;
+pub mod proof;
 pub mod secret;
 pub mod session;
+pub mod setup;
+mod subject;
 pub mod who;
 
-use crate::App;
-use crate::route::Face;
-use engine::Subject;
 use engine::TenantId;
 use http::StatusCode;
-use http::request::Parts;
 use std::net::SocketAddr;
 
 /// Who is at the other end of a connection. Put into each request by the listener.
@@ -66,17 +66,30 @@ impl Refusal {
         Self::unauthenticated("authentication required: use an API token (Authorization: Bearer), a client certificate, or the Unix socket")
     }
 
+    /// An error of the engine or the store as a refusal; ours are logged with their causes.
+    pub fn of(error: &engine::Error) -> Self {
+        use engine::Kind;
+        let status = match error.kind() {
+            Kind::Invalid => StatusCode::BAD_REQUEST,
+            Kind::NotFound => StatusCode::NOT_FOUND,
+            Kind::Conflict => StatusCode::CONFLICT,
+            Kind::Forbidden => StatusCode::FORBIDDEN,
+            Kind::Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Kind::Exhausted => StatusCode::INSUFFICIENT_STORAGE,
+            Kind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Kind::Internal => {
+                tracing::error!(error = ?error, "a request failed for a reason of ours");
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+        };
+        Self { status, message: error.to_string() }
+    }
+
     /// Known, but not allowed.
     pub fn forbidden(message: impl Into<String>) -> Self {
         Self { status: StatusCode::FORBIDDEN, message: message.into() }
     }
 }
 
-/// The subject behind a request.
-///
-/// # Errors
-/// 401 when there is no proof or it does not hold; 404 for a tenant that is absent or not one's own.
-pub async fn authenticate(app: &App, face: Face, request: &Parts) -> Result<Subject, Refusal> {
-    let _ = (app, face, request);
-    Err(Refusal::nobody())
-}
+#[cfg(test)]
+mod tests;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
 
 /// How long a handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -38,12 +39,12 @@ impl Https {
         self.listener.local_addr().doing(|| "asking for the address we listen on".to_owned())
     }
 
-    /// Accepts until the server is to end.
-    pub async fn serve(self, serving: Serving) {
+    /// Accepts until then.
+    pub async fn serve(self, serving: Serving, until: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = serving.stop.cancelled() => return,
+                () = until.cancelled() => return,
             };
             let (stream, address) = match accepted {
                 Ok(accepted) => accepted,

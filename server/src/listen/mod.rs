@@ -3,8 +3,10 @@
 
 pub mod bounds;
 mod connection;
+pub mod door;
 mod framing;
 pub mod https;
+pub mod tenants;
 pub mod unix;
 
 pub use connection::Serving;

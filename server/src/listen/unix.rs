@@ -10,6 +10,7 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::net::UnixListener;
+use tokio_util::sync::CancellationToken;
 
 /// A bound socket. Its file is removed when dropped, unless another server has put its own there since.
 pub struct Socket {
@@ -64,12 +65,12 @@ impl Socket {
         Ok(Self { listener, path: path.to_owned(), inode })
     }
 
-    /// Accepts until the server is to end.
-    pub async fn serve(self, speaks: Speaks, serving: Serving) {
+    /// Accepts until then.
+    pub async fn serve(self, speaks: Speaks, serving: Serving, until: CancellationToken) {
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
-                () = serving.stop.cancelled() => return,
+                () = until.cancelled() => return,
             };
             let (stream, _) = match accepted {
                 Ok(accepted) => accepted,

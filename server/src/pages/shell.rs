@@ -84,7 +84,7 @@ impl FromRequestParts<App> for Again {
 
 /// Whether the credential by which a connection was opened still holds: asked every half minute, and when accounts change.
 pub async fn still_allowed(app: &App, again: &Again) -> bool {
-    crate::auth::authenticate(app, Face::Pages, &again.0).await.is_ok()
+    crate::auth::proof::authenticate(&app.accounts, Face::Pages, &again.0).await.is_ok()
 }
 
 /// `GET /ui/containers/{name}/shell`

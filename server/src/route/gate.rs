@@ -3,20 +3,22 @@
 
 use super::spelling::VersionInPath;
 use super::{Face, Permission, message};
-use crate::App;
-use crate::auth::who::Proven;
+use crate::auth::accounts::Accounts;
+use crate::auth::proof::{Authenticated, authenticate};
+use crate::auth::who::{Proven, SessionCookie};
 use crate::auth::{Refusal, cross_site};
+use crate::store::scope_word;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
-use engine::{Role, Scope, Subject};
+use engine::{Role, Scope};
 use http::StatusCode;
 use http::request::Parts;
 
 /// What a route's gate knows.
 #[derive(Clone)]
 pub(super) struct Gate {
-    pub app: App,
+    pub accounts: Accounts,
     pub permission: Permission,
     pub face: Face,
 }
@@ -29,9 +31,12 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
         return message(StatusCode::NOT_FOUND, "page not found");
     }
     let mut response = match judge(&gate, &parts).await {
-        Ok(subject) => {
-            if let Some(subject) = subject {
+        Ok(who) => {
+            if let Some(Authenticated { subject, session }) = who {
                 parts.extensions.insert(Proven::new(subject));
+                if let Some(session) = session {
+                    parts.extensions.insert(SessionCookie(session));
+                }
             }
             next.run(Request::from_parts(parts, body)).await
         }
@@ -44,29 +49,29 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 }
 
 /// The subject, or why not. `None` only where the route is public.
-async fn judge(gate: &Gate, request: &Parts) -> Result<Option<Subject>, Refusal> {
+async fn judge(gate: &Gate, request: &Parts) -> Result<Option<Authenticated>, Refusal> {
     cross_site::refuse(&request.method, &request.headers)?;
-    let subject = crate::auth::authenticate(&gate.app, gate.face, request).await;
+    let who = authenticate(&gate.accounts, gate.face, request).await;
     let needed = match gate.permission {
         // A stale cookie does not keep anybody from the login page.
-        Permission::Public => return Ok(subject.ok()),
+        Permission::Public => return Ok(who.ok()),
         Permission::Read => Scope::Read,
         Permission::Write => Scope::Write,
         Permission::Admin => Scope::Admin,
     };
-    let subject = subject?;
-    if subject.scope < needed {
-        let word = match needed {
-            Scope::Read => "read",
-            Scope::Write => "write",
-            Scope::Admin => "admin",
-        };
-        return Err(Refusal::forbidden(format!("this credential lacks the scope {word}: use one made with --scope {word}")));
-    }
-    if gate.permission == Permission::Admin && subject.role != Role::Admin {
-        return Err(Refusal::forbidden("only an administrator may do this"));
-    }
-    Ok(Some(subject))
+    let who = who?;
+    let subject = &who.subject;
+    let refusal = if subject.scope < needed {
+        let word = scope_word(needed);
+        Refusal::forbidden(format!("this credential lacks the scope {word}: use one made with --scope {word}"))
+    } else if gate.permission == Permission::Admin && subject.role != Role::Admin {
+        Refusal::forbidden("only an administrator may do this")
+    } else {
+        return Ok(Some(who));
+    };
+    let entry = engine::audit::Entry::of(subject, format!("{} {}", request.method, request.uri.path()), "").by("permission");
+    gate.accounts.audit().denied(entry, &engine::Error::forbidden(refusal.message.clone())).await;
+    Err(refusal)
 }
 
 fn refused(face: Face, refusal: &Refusal, request: &Parts) -> Response {

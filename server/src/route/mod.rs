@@ -4,12 +4,17 @@
 //! Three faces share it: Docker's API at its bare paths (never by cookie), ours under `/api/v1`, the pages under `/ui`.
 
 mod gate;
+mod json;
 mod spelling;
 
+pub use json::{JSON_MAX, JsonBody};
+pub(crate) use spelling::TenantInPath;
 pub use spelling::{ApiVersion, MAX_API_VERSION, MIN_API_VERSION};
 
 use crate::App;
+use crate::auth::accounts::Accounts;
 use axum::Router;
+use axum::extract::FromRef;
 use axum::handler::Handler;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, MethodRouter, on};
@@ -52,13 +57,14 @@ pub struct Route {
     pub face: Face,
 }
 
-/// Routes being collected.
-pub struct Routes {
+/// Routes being collected. `S` is what their handlers can reach: the whole server, but for the few that the command line
+/// also uses while no server runs.
+pub struct Routes<S = App> {
     face: Face,
-    entries: Vec<(Route, MethodRouter<App>)>,
+    entries: Vec<(Route, MethodRouter<S>)>,
 }
 
-impl Routes {
+impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Routes of Docker's API, written without `/v1.NN`.
     pub fn docker() -> Self {
         Self::of(Face::Docker)
@@ -79,31 +85,31 @@ impl Routes {
     }
 
     /// A GET (and HEAD) route.
-    pub fn get<H: Handler<T, App>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
+    pub fn get<H: Handler<T, S>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
         self.add(Method::GET, MethodFilter::GET, path, permission, handler)
     }
 
     /// A HEAD route where HEAD differs from GET.
-    pub fn head<H: Handler<T, App>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
+    pub fn head<H: Handler<T, S>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
         self.add(Method::HEAD, MethodFilter::HEAD, path, permission, handler)
     }
 
     /// A POST route.
-    pub fn post<H: Handler<T, App>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
+    pub fn post<H: Handler<T, S>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
         self.add(Method::POST, MethodFilter::POST, path, permission, handler)
     }
 
     /// A PUT route.
-    pub fn put<H: Handler<T, App>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
+    pub fn put<H: Handler<T, S>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
         self.add(Method::PUT, MethodFilter::PUT, path, permission, handler)
     }
 
     /// A DELETE route.
-    pub fn delete<H: Handler<T, App>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
+    pub fn delete<H: Handler<T, S>, T: 'static>(self, path: &str, permission: Permission, handler: H) -> Self {
         self.add(Method::DELETE, MethodFilter::DELETE, path, permission, handler)
     }
 
-    fn add<H: Handler<T, App>, T: 'static>(
+    fn add<H: Handler<T, S>, T: 'static>(
         mut self,
         method: Method,
         filter: MethodFilter,
@@ -118,7 +124,7 @@ impl Routes {
 
     /// These and those.
     #[must_use]
-    pub fn merge(mut self, other: Routes) -> Self {
+    pub fn merge(mut self, other: Routes<S>) -> Self {
         self.entries.extend(other.entries);
         self
     }
@@ -130,10 +136,13 @@ impl Routes {
 
     /// The router: each handler behind its gate, unknown paths and methods answered as Docker does, and paths respelled
     /// (`/v1.NN`, `/t/<tenant>`) before they are matched.
-    pub fn into_router(self, app: App) -> Router {
+    pub fn into_router(self, app: S) -> Router
+    where
+        Accounts: FromRef<S>,
+    {
         let mut router = Router::new();
         for (route, handler) in self.entries {
-            let gate = gate::Gate { app: app.clone(), permission: route.permission, face: route.face };
+            let gate = gate::Gate { accounts: Accounts::from_ref(&app), permission: route.permission, face: route.face };
             let handler = handler.route_layer(axum::middleware::from_fn_with_state(gate, gate::gate));
             router = router.route(&route.path, handler);
         }

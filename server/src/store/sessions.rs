@@ -98,3 +98,16 @@ pub async fn delete(tx: &mut Tx, id: i64) -> Result<()> {
     sqlx::query("delete from sessions where id = ?1").bind(id).execute(&mut **tx).await.doing(|| "ending a session".to_owned())?;
     Ok(())
 }
+
+/// Ends all sessions of a user.
+///
+/// # Errors
+/// When the database cannot be written.
+pub async fn delete_of(tx: &mut Tx, user: UserId) -> Result<()> {
+    sqlx::query("delete from sessions where user = ?1")
+        .bind(user.0)
+        .execute(&mut **tx)
+        .await
+        .doing(|| "ending a user's sessions".to_owned())?;
+    Ok(())
+}

@@ -1,0 +1,54 @@
+//! Lists of JSON objects as tables for people.
+
+use serde_json::Value;
+
+/// Prints `rows` with these columns (heading, field), or as JSON.
+pub(super) fn print(rows: &Value, columns: &[(&str, &str)], json: bool) {
+    print!("{}", render(rows, columns, json));
+}
+
+fn render(rows: &Value, columns: &[(&str, &str)], json: bool) -> String {
+    if json {
+        return format!("{rows:#}\n");
+    }
+    let mut lines: Vec<Vec<String>> = vec![columns.iter().map(|(heading, _)| (*heading).to_owned()).collect()];
+    for row in rows.as_array().into_iter().flatten() {
+        lines.push(columns.iter().map(|(_, field)| cell(&row[*field])).collect());
+    }
+    let width = |c: usize| lines.iter().map(|l| l[c].chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = String::new();
+    for line in &lines {
+        let cells: Vec<String> = line.iter().zip(&widths).map(|(text, w)| format!("{text:<w$}")).collect();
+        out.push_str(cells.join("   ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+/// What came from people or images must not steer the terminal.
+fn cell(value: &Value) -> String {
+    let text = match value {
+        Value::Null => "-".to_owned(),
+        Value::Bool(true) => "yes".to_owned(),
+        Value::Bool(false) => "no".to_owned(),
+        Value::String(text) if text.is_empty() => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        Value::Object(fields) => fields.values().map(cell).collect::<Vec<_>>().join(":"),
+        Value::Number(n) => n.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn tables_line_up_and_control_characters_do_not_pass() {
+        let rows = json!([{"a": "x\u{1b}[2J", "b": null}, {"a": "longer text", "b": [1, true]}]);
+        assert_eq!(render(&rows, &[("A", "a"), ("BEE", "b")], false), "A             BEE\nx\u{fffd}[2J         -\nlonger text   1, yes\n");
+    }
+}
