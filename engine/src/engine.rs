@@ -2,26 +2,82 @@
 //!
 //! Each function is the same short story: resolve names to the subject's own objects, judge, write the audit row, do it,
 //! record the outcome. Names, full ids and unique id prefixes are accepted wherever Docker accepts them; somebody else's
-//! object is an absent one.
+//! object is an absent one. The functions themselves stand with their nouns (`container::start`, `volume::facade`, …); this
+//! file holds what they share.
 
-use crate::container::request::*;
-use crate::container::{Container, ContainerSpec};
-use crate::event::Event;
-use crate::image::{Image, ImageFilter, PullRequest, RegistryAuth, Removal};
-use crate::network::{Network, NetworkSpec};
-use crate::progress::ProgressStream;
-use crate::volume::{Volume, VolumeSpec};
-use crate::{ContainerId, ExecId, NetworkId, Result, Subject};
+use crate::audit::{self, Audit};
+use crate::cgroup::Cgroups;
+use crate::container::State;
+use crate::container::effective::Defaults;
+use crate::container::exec::Execs;
+use crate::container::life::LifeWriter;
+use crate::container::record::Entry;
+use crate::container::registry::Registry;
+use crate::container::root::Roots;
+use crate::event::{Event, Events};
+use crate::host::Host;
+use crate::image::{ImageFilter, Images, ImagesConfig};
+use crate::inventory::{self, Inventory, containers};
+use crate::janitor::Janitor;
+use crate::network::Networks;
+use crate::policy::{self, Action, Denied};
+use crate::runtime::{Runtime, Spawner};
+use crate::tenant::{Block, Pool, Tenants};
+use crate::volume::Volumes;
+use crate::{ContainerId, Doing, Error, Instance, Kind, Result, Subject, TenantId};
+use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::broadcast;
-
-/// Docker's filters: key → values.
-pub type Filters = BTreeMap<String, Vec<String>>;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// The engine of one data root. Cheap to clone.
 #[derive(Clone)]
-pub struct Engine(Arc<()>);
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    instance: Instance,
+    inventory: Inventory,
+    audit: Audit,
+    tenants: Tenants,
+    images: Images,
+    networks: Networks,
+    volumes: Volumes,
+    runtime: Runtime,
+    cgroups: Cgroups,
+    host: Host,
+    events: Events,
+    registry: Registry,
+    execs: Execs,
+    roots: Roots,
+    life: LifeWriter,
+    defaults: Defaults,
+    janitor: Janitor,
+    tasks: TaskTracker,
+    closing: CancellationToken,
+}
+
+/// What an engine needs to know before it opens.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where everything lasting lies.
+    pub data_root: PathBuf,
+    /// Where sockets and shims' facts lie.
+    pub run_dir: PathBuf,
+    /// Registries that may be spoken to without TLS (`host[:port]` or CIDR), besides loopback.
+    pub insecure_registries: Vec<String>,
+    /// Mirrors of Docker Hub, tried in order.
+    pub registry_mirrors: Vec<String>,
+    /// Hosts that may hand out tokens for registries of another domain.
+    pub token_hosts: Vec<String>,
+    /// Where tenants' uid blocks come from.
+    pub uid_pool: Pool,
+    /// Zygotes that stand ready for each tenant in use.
+    pub zygotes: usize,
+}
 
 /// What prune removed.
 #[derive(Debug, Clone, Default)]
@@ -43,282 +99,265 @@ pub struct Counts {
     pub images: usize,
 }
 
-#[allow(unused_variables, clippy::todo)]
 impl Engine {
-    // Containers.
-
-    /// Makes a container. `name` empty: a random one.
-    pub async fn create_container(&self, who: &Subject, name: &str, spec: ContainerSpec) -> Result<Created> {
-        todo!()
-    }
-    /// The subject's containers, newest first.
-    pub async fn containers(&self, who: &Subject, filter: &ContainerFilter) -> Result<Vec<Container>> {
-        todo!()
-    }
-    /// One container.
-    pub async fn container(&self, who: &Subject, name: &str) -> Result<Container> {
-        todo!()
-    }
-    /// Bytes of a container's writable layer, and of that plus its image.
-    pub async fn container_size(&self, who: &Subject, name: &str) -> Result<(u64, u64)> {
-        todo!()
-    }
-    /// Starts it.
-    pub async fn start(&self, who: &Subject, name: &str) -> Result<Changed> {
-        todo!()
-    }
-    /// Stops it: its stop signal, then SIGKILL.
-    pub async fn stop(&self, who: &Subject, name: &str, options: &StopOptions) -> Result<Changed> {
-        todo!()
-    }
-    /// Stops and starts it.
-    pub async fn restart(&self, who: &Subject, name: &str, options: &StopOptions) -> Result<()> {
-        todo!()
-    }
-    /// Sends a signal, by name or number; empty: SIGKILL.
-    pub async fn kill(&self, who: &Subject, name: &str, signal: &str) -> Result<()> {
-        todo!()
-    }
-    /// Freezes it.
-    pub async fn pause(&self, who: &Subject, name: &str) -> Result<()> {
-        todo!()
-    }
-    /// Thaws it.
-    pub async fn unpause(&self, who: &Subject, name: &str) -> Result<()> {
-        todo!()
-    }
-    /// Removes it.
-    pub async fn remove_container(&self, who: &Subject, name: &str, options: RemoveOptions) -> Result<()> {
-        todo!()
-    }
-    /// Gives it another name.
-    pub async fn rename(&self, who: &Subject, name: &str, new: &str) -> Result<()> {
-        todo!()
-    }
-    /// Changes limits and restart policy of a container, running or not. `None` fields stay. Returns warnings.
-    pub async fn update(
-        &self,
-        who: &Subject,
-        name: &str,
-        resources: crate::container::Resources,
-        restart: Option<crate::container::RestartPolicy>,
-    ) -> Result<Vec<String>> {
-        todo!()
-    }
-    /// Resizes its terminal.
-    pub async fn resize(&self, who: &Subject, name: &str, rows: u16, columns: u16) -> Result<()> {
-        todo!()
-    }
-    /// Subscribes to its end before returning; the inner future gives the outcome.
-    pub async fn wait(
-        &self,
-        who: &Subject,
-        name: &str,
-        condition: WaitCondition,
-    ) -> Result<impl Future<Output = Result<WaitOutcome>> + Send + use<>> {
-        todo!();
-        #[allow(unreachable_code)]
-        Ok(std::future::pending())
-    }
-    /// Attaches to its process; before its start this sees the first byte.
-    pub async fn attach(&self, who: &Subject, name: &str, options: &AttachOptions) -> Result<Attached> {
-        todo!()
-    }
-    /// Its log.
-    pub async fn logs(&self, who: &Subject, name: &str, options: &LogOptions) -> Result<Logs> {
-        todo!()
-    }
-    /// Its processes, as `ps` with these arguments would show them (empty: `-ef`).
-    pub async fn top(&self, who: &Subject, name: &str, ps_args: &str) -> Result<ProcessTable> {
-        todo!()
-    }
-    /// What it uses now; `None` while it is down.
-    pub async fn stats(&self, who: &Subject, name: &str) -> Result<Option<Stats>> {
-        todo!()
-    }
-    /// What it changed in its image's files: (path, 0 modified | 1 added | 2 deleted).
-    pub async fn changes(&self, who: &Subject, name: &str) -> Result<Vec<(String, u8)>> {
-        todo!()
-    }
-    /// Its whole file tree as a tar.
-    pub async fn export(&self, who: &Subject, name: &str) -> Result<ArchiveStream> {
-        todo!()
-    }
-    /// A file or folder of it as a tar.
-    pub async fn archive(&self, who: &Subject, name: &str, path: &str) -> Result<(PathStat, ArchiveStream)> {
-        todo!()
-    }
-    /// What lies at a path in it.
-    pub async fn stat_path(&self, who: &Subject, name: &str, path: &str) -> Result<PathStat> {
-        todo!()
-    }
-    /// Unpacks a tar (plain or compressed) into a folder of it.
-    pub async fn unarchive(
-        &self,
-        who: &Subject,
-        name: &str,
-        path: &str,
-        no_overwrite_dir_non_dir: bool,
-        copy_uid_gid: bool,
-        body: ArchiveStream,
-    ) -> Result<()> {
-        todo!()
-    }
-    /// Removes what is not running.
-    pub async fn prune_containers(&self, who: &Subject, filters: &Filters) -> Result<Pruned> {
-        todo!()
+    /// Opens the engine of a data root: takes its lock, migrates its database, adopts its containers and starts those
+    /// that their restart policy wants running.
+    ///
+    /// # Errors
+    /// `Conflict` when another server has the data root; `Unavailable` when the host lacks what we cannot do without.
+    pub async fn open(config: EngineConfig, spawner: Spawner) -> Result<Self> {
+        let instance = Instance::open(&config.data_root, &config.run_dir)?;
+        let host = Host::probe(&instance)?;
+        if let Some(gap) = host.gaps.iter().find(|g| g.fatal) {
+            return Err(Error::new(Kind::Unavailable, format!("{}: {}: {}", gap.what, gap.consequence, gap.remedy)));
+        }
+        let inventory = Inventory::open(&instance.data_root().join("wharf.db")).await?;
+        let audit = Audit::open(inventory.clone());
+        let tenants = Tenants::open(&instance, inventory.clone(), config.uid_pool).await?;
+        let images = ImagesConfig {
+            insecure_registries: config.insecure_registries,
+            mirrors: config.registry_mirrors,
+            token_hosts: config.token_hosts,
+        };
+        let images = Images::open(&instance, inventory.clone(), images).await?;
+        let networks = Networks::open(&instance, inventory.clone()).await?;
+        let volumes = Volumes::open(&instance, &inventory).await?;
+        let runtime = Runtime::new(spawner, &instance)?;
+        let cgroups = Cgroups::open(&instance)?;
+        let janitor = Janitor::start().doing(|| "starting the janitor".to_owned())?;
+        let engine = Self(Arc::new(Inner {
+            defaults: Defaults::new(instance.run_dir(), cgroups.support().clone()),
+            registry: Registry::default(),
+            execs: Execs::default(),
+            events: Events::default(),
+            life: LifeWriter::start(inventory.clone()),
+            roots: Roots::default(),
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            instance,
+            inventory,
+            audit,
+            tenants,
+            images,
+            networks,
+            volumes,
+            runtime,
+            cgroups,
+            host,
+            janitor,
+        }));
+        engine.load_containers().await?;
+        engine.adopt_all().await?;
+        engine.sweep_trash();
+        let starting = engine.clone();
+        engine.spawn(async move { starting.start_wanted().await });
+        Ok(engine)
     }
 
-    // Execs.
-
-    /// Prepares an exec in a running container.
-    pub async fn exec_create(&self, who: &Subject, container: &str, spec: ExecSpec) -> Result<ExecId> {
-        todo!()
-    }
-    /// Starts it attached. The stream ends after its process ended, and its exit code is known by then.
-    pub async fn exec_start(&self, who: &Subject, exec: &str, tty: bool, console_size: Option<(u16, u16)>) -> Result<Attached> {
-        todo!()
-    }
-    /// Starts it detached.
-    pub async fn exec_start_detached(&self, who: &Subject, exec: &str) -> Result<()> {
-        todo!()
-    }
-    /// Resizes its terminal.
-    pub async fn exec_resize(&self, who: &Subject, exec: &str, rows: u16, columns: u16) -> Result<()> {
-        todo!()
-    }
-    /// What it is.
-    pub async fn exec(&self, who: &Subject, exec: &str) -> Result<ExecView> {
-        todo!()
+    /// Ends what the engine does by itself and writes what is still to be written. Containers go on.
+    pub async fn close(&self) {
+        self.0.closing.cancel();
+        self.0.tasks.close();
+        self.0.life.flush().await;
+        self.0.audit.close().await;
     }
 
-    // Images.
-
-    /// Pulls from a registry. Errors before the first byte are returned, later ones are in the stream.
-    pub async fn pull(&self, who: &Subject, request: PullRequest) -> Result<ProgressStream> {
-        todo!()
-    }
-    /// Pushes to a registry. `tag` empty: all tags.
-    pub async fn push(&self, who: &Subject, name: &str, tag: &str, auth: Option<RegistryAuth>) -> Result<ProgressStream> {
-        todo!()
-    }
-    /// Loads a `docker save` or OCI-layout archive, plain or compressed.
-    pub async fn load(&self, who: &Subject, body: ArchiveStream, quiet: bool) -> Result<ProgressStream> {
-        todo!()
-    }
-    /// Images as one archive that is both docker-archive and OCI layout.
-    pub async fn save(&self, who: &Subject, names: &[String]) -> Result<ArchiveStream> {
-        todo!()
-    }
-    /// Makes an image of one layer from a tar.
-    pub async fn import(
-        &self,
-        who: &Subject,
-        body: ArchiveStream,
-        name: &str,
-        tag: &str,
-        message: &str,
-        changes: &[String],
-        platform: Option<String>,
-    ) -> Result<ProgressStream> {
-        todo!()
-    }
-    /// Makes an image of a container's changes.
-    pub async fn commit(&self, who: &Subject, container: &str, request: crate::container::CommitRequest) -> Result<crate::Digest> {
-        todo!()
-    }
-    /// The subject's images, newest first.
-    pub async fn images(&self, who: &Subject, filter: &ImageFilter) -> Result<Vec<Image>> {
-        todo!()
-    }
-    /// One image, by name, digest, id or unique id prefix.
-    pub async fn image(&self, who: &Subject, name: &str) -> Result<Image> {
-        todo!()
-    }
-    /// Gives an image another name.
-    pub async fn tag(&self, who: &Subject, image: &str, repository: &str, tag: &str) -> Result<()> {
-        todo!()
-    }
-    /// Removes a name, and the image with its last one.
-    pub async fn remove_image(&self, who: &Subject, name: &str, force: bool, no_prune: bool) -> Result<Vec<Removal>> {
-        todo!()
-    }
-    /// Removes images that no container uses and, unless the filter `dangling=false` is given, that have no name.
-    pub async fn prune_images(&self, who: &Subject, filters: &Filters) -> Result<(Vec<Removal>, u64)> {
-        todo!()
-    }
-    /// Checks credentials with a registry; the text is shown to the person.
-    pub async fn registry_login(&self, who: &Subject, auth: &RegistryAuth) -> Result<String> {
-        todo!()
+    /// This instance's folders and names.
+    pub fn instance(&self) -> &Instance {
+        &self.0.instance
     }
 
-    // Volumes.
-
-    /// Makes a volume, or returns the one of that name.
-    pub async fn create_volume(&self, who: &Subject, spec: VolumeSpec) -> Result<Volume> {
-        todo!()
-    }
-    /// The subject's volumes.
-    pub async fn volumes(&self, who: &Subject, filters: &Filters) -> Result<Vec<Volume>> {
-        todo!()
-    }
-    /// One volume.
-    pub async fn volume(&self, who: &Subject, name: &str) -> Result<Volume> {
-        todo!()
-    }
-    /// Removes it. `force`: an absent one is no error.
-    pub async fn remove_volume(&self, who: &Subject, name: &str, force: bool) -> Result<()> {
-        todo!()
-    }
-    /// Removes unused volumes.
-    pub async fn prune_volumes(&self, who: &Subject, filters: &Filters) -> Result<Pruned> {
-        todo!()
+    /// The database, for the server's own tables.
+    pub fn inventory(&self) -> &Inventory {
+        &self.0.inventory
     }
 
-    // Networks.
-
-    /// Makes a network; the text is a warning, usually empty.
-    pub async fn create_network(&self, who: &Subject, spec: NetworkSpec) -> Result<(NetworkId, String)> {
-        todo!()
-    }
-    /// The subject's networks.
-    pub async fn networks(&self, who: &Subject, filters: &Filters) -> Result<Vec<Network>> {
-        todo!()
-    }
-    /// One network.
-    pub async fn network(&self, who: &Subject, name: &str) -> Result<Network> {
-        todo!()
-    }
-    /// Removes it.
-    pub async fn remove_network(&self, who: &Subject, name: &str) -> Result<()> {
-        todo!()
-    }
-    /// Joins a container to it, now if it runs.
-    pub async fn connect(&self, who: &Subject, network: &str, container: &str, endpoint: crate::container::EndpointSpec) -> Result<()> {
-        todo!()
-    }
-    /// Takes a container out of it.
-    pub async fn disconnect(&self, who: &Subject, network: &str, container: &str, force: bool) -> Result<()> {
-        todo!()
-    }
-    /// Removes networks that no container is in.
-    pub async fn prune_networks(&self, who: &Subject, filters: &Filters) -> Result<Pruned> {
-        todo!()
+    /// The audit log.
+    pub fn audit(&self) -> &Audit {
+        &self.0.audit
     }
 
-    // The host.
+    /// Tenants, their blocks, grants and quotas.
+    pub fn tenants(&self) -> &Tenants {
+        &self.0.tenants
+    }
+
+    /// What this host can do.
+    pub fn host(&self) -> &Host {
+        &self.0.host
+    }
+
+    /// The host's control groups.
+    pub fn cgroups(&self) -> &Cgroups {
+        &self.0.cgroups
+    }
+
+    pub(crate) fn images_handle(&self) -> &Images {
+        &self.0.images
+    }
+
+    pub(crate) fn networks_handle(&self) -> &Networks {
+        &self.0.networks
+    }
+
+    pub(crate) fn volumes_handle(&self) -> &Volumes {
+        &self.0.volumes
+    }
+
+    pub(crate) fn runtime(&self) -> &Runtime {
+        &self.0.runtime
+    }
+
+    pub(crate) fn registry(&self) -> &Registry {
+        &self.0.registry
+    }
+
+    pub(crate) fn execs(&self) -> &Execs {
+        &self.0.execs
+    }
+
+    pub(crate) fn defaults(&self) -> &Defaults {
+        &self.0.defaults
+    }
+
+    pub(crate) fn roots(&self) -> &Roots {
+        &self.0.roots
+    }
+
+    pub(crate) fn closing(&self) -> &CancellationToken {
+        &self.0.closing
+    }
+
+    /// The tenant's uid block.
+    pub(crate) fn block(&self, tenant: TenantId) -> Result<Block> {
+        self.0.tenants.block(tenant)
+    }
+
+    /// `data_root/containers/<id>`.
+    pub(crate) fn container_folder(&self, id: &ContainerId) -> PathBuf {
+        self.0.instance.data_root().join("containers").join(id.as_str())
+    }
+
+    /// `run_dir/c/<id>`.
+    pub(crate) fn run_folder(&self, id: &ContainerId) -> PathBuf {
+        self.0.runtime.folder(id)
+    }
+
+    /// The path below the mount points of a tenant's control group of this name.
+    pub(crate) fn cgroup_path(&self, tenant: TenantId, name: &str) -> PathBuf {
+        self.0.cgroups.root().join(tenant.to_string()).join(name)
+    }
+
+    /// Where a tenant's containers find its own API socket.
+    pub(crate) fn tenant_socket(&self, tenant: TenantId) -> Result<PathBuf> {
+        let tenant = self.0.tenants.get(tenant).ok_or_else(|| Error::no_such("tenant", &tenant.to_string()))?;
+        Ok(self.0.instance.run_dir().join("t").join(format!("{}.sock", tenant.name)))
+    }
+
+    /// A task that the engine owns: awaited by nobody, ended with the engine.
+    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: F) -> JoinHandle<()> {
+        self.0.tasks.spawn(work)
+    }
+
+    /// Runs work that must not stop half way when whoever asked goes away.
+    pub(crate) async fn uncancelled<T, F, W>(&self, who: &Subject, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(Engine, Subject) -> W,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        let task = self.0.tasks.spawn(work(self.clone(), who.clone()));
+        task.await.doing(|| "doing what was asked".to_owned())?
+    }
+
+    /// Whether this credential may do such a thing at all; a refusal is audited.
+    pub(crate) async fn judge(&self, who: &Subject, action: Action) -> Result<()> {
+        match policy::authorize_action(who, action) {
+            Ok(()) => Ok(()),
+            Err(denied) => Err(self.denied(who, action.as_str(), "", denied).await),
+        }
+    }
+
+    /// Records a refusal; returns it as the error to give.
+    pub(crate) async fn denied(&self, who: &Subject, action: &str, object: &str, denied: Denied) -> Error {
+        let rule = denied.rule();
+        let error = Error::from(denied);
+        self.0.audit.denied(audit::Entry::of(who, action, object).by(rule), &error).await;
+        error
+    }
+
+    /// Does something whose intent is audited before and whose outcome after.
+    pub(crate) async fn audited<T>(&self, who: &Subject, action: Action, object: &str, work: impl Future<Output = Result<T>>) -> Result<T> {
+        self.judge(who, action).await?;
+        let id = self.0.audit.intent_alone(&audit::Entry::of(who, action.as_str(), object)).await?;
+        let outcome = work.await;
+        self.0.audit.outcome(id, &outcome).await;
+        outcome
+    }
+
+    /// Tells an event.
+    pub(crate) fn tell(&self, tenant: TenantId, kind: &'static str, action: &str, id: &str, attributes: BTreeMap<String, String>) {
+        let time = Timestamp::now();
+        self.0.events.send(Event { tenant, kind, action: action.to_owned(), id: id.to_owned(), attributes, time });
+    }
+
+    /// The subject's events: those kept since the start, then those to come (of everybody: the caller keeps the subject's).
+    pub fn events(&self, who: &Subject) -> (Vec<Arc<Event>>, OwnEvents) {
+        let (kept, live) = self.0.events.subscribe();
+        let kept = kept.into_iter().filter(|e| e.tenant == who.tenant).collect();
+        (kept, OwnEvents { tenant: who.tenant, live })
+    }
 
     /// Numbers for `info`.
     pub async fn counts(&self, who: &Subject) -> Result<Counts> {
-        todo!()
+        let mut counts = Counts::default();
+        for entry in self.0.registry.of(who.tenant) {
+            counts.containers += 1;
+            match entry.record().life.state {
+                State::Running(_) => counts.running += 1,
+                State::Paused(_) => counts.paused += 1,
+                _ => counts.stopped += 1,
+            }
+        }
+        counts.images = self.0.images.list(who.tenant, &ImageFilter::default()).await?.len();
+        Ok(counts)
     }
-    /// The subject's events: those kept since the start, then those to come.
-    pub fn events(&self, who: &Subject) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
-        todo!()
+
+    /// Empties the trash in the background.
+    pub(crate) fn sweep_trash(&self) {
+        self.0.janitor.empty(self.0.instance.data_root().join("trash"));
     }
-    /// Whether there is such a container of anybody: for the engine's own tests.
-    #[doc(hidden)]
-    pub fn knows(&self, id: &ContainerId) -> bool {
-        todo!()
+
+    /// Writes a container's life now.
+    pub(crate) async fn save_life(&self, entry: &Entry) -> Result<()> {
+        let mut tx = self.0.inventory.begin().await?;
+        let life = entry.record().life.clone();
+        containers::set_life(&mut tx, &entry.id, &life).await?;
+        inventory::commit(tx).await
+    }
+
+    /// Writes a container's life soon, many in one transaction.
+    pub(crate) fn save_life_later(&self, entry: &Arc<Entry>) {
+        self.0.life.save(entry);
+    }
+}
+
+/// A subject's events as they happen. One that falls behind by thousands misses the oldest.
+pub struct OwnEvents {
+    tenant: TenantId,
+    live: broadcast::Receiver<Arc<Event>>,
+}
+
+impl OwnEvents {
+    /// The next one; `None` when the engine is gone.
+    pub async fn recv(&mut self) -> Option<Arc<Event>> {
+        loop {
+            match self.live.recv().await {
+                Ok(event) if event.tenant == self.tenant => return Some(event),
+                Ok(_) => {}
+                Err(broadcast::error::RecvError::Lagged(missed)) => tracing::warn!(missed, "an event listener is too slow"),
+                Err(broadcast::error::RecvError::Closed) => return None,
+            }
+        }
     }
 }

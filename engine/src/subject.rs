@@ -27,7 +27,7 @@ pub struct Subject {
 }
 
 /// A Unix account of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct UnixAccount {
     /// Its uid.
     pub uid: u32,

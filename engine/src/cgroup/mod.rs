@@ -115,6 +115,18 @@ impl Hierarchy {
         self.unified.as_deref()
     }
 
+    /// v1: each tree's folder name under /sys/fs/cgroup, and the mount option that names it.
+    pub fn v1_trees(&self) -> Vec<(String, String)> {
+        let trees = self.trees().into_iter();
+        trees
+            .filter_map(|tree| {
+                let name = tree.file_name()?.to_string_lossy().into_owned();
+                let controllers: Vec<_> = self.mounts.iter().filter(|(_, m)| **m == tree).map(|(c, _)| c.v1_name()).collect();
+                Some((name, controllers.join(",")))
+            })
+            .collect()
+    }
+
     /// The distinct trees (v1 may mount `cpu,cpuacct` as one).
     fn trees(&self) -> Vec<PathBuf> {
         let mut trees: Vec<PathBuf> = Vec::new();

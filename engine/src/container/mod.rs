@@ -1,29 +1,38 @@
-//! Containers.
+//! Containers: what was asked (`spec`), what that means (`effective`), what is kept (`record`), and the functions people call,
+//! one file a noun or verb. All lifecycle changes of one container are serialised by its own lock; reads take a snapshot.
 
+mod adopt;
+mod attach;
+mod bind;
+mod changes;
+mod commit;
+mod create;
+mod device;
 pub mod effective;
+mod etc;
+pub(crate) mod exec;
+mod files;
+mod health;
+pub(crate) mod life;
+mod list;
+mod logs;
+mod name;
+mod plan;
+pub(crate) mod record;
+pub(crate) mod registry;
+mod remove;
 pub mod request;
+pub(crate) mod root;
 pub mod spec;
+mod start;
+mod stop;
+mod update;
+mod usage;
 pub mod view;
+mod wait;
 
+pub(crate) use commit::apply_changes;
 pub use effective::{EffectiveSpec, effective};
+pub use files::CommitRequest;
 pub use spec::{ContainerPort, ContainerSpec, EndpointSpec, Healthcheck, HostPort, Protocol, Resources, RestartPolicy};
 pub use view::{Container, State};
-
-/// How to make an image of a container.
-#[derive(Debug, Clone, Default)]
-pub struct CommitRequest {
-    /// Repository; empty: no name.
-    pub repository: String,
-    /// Tag; empty: latest.
-    pub tag: String,
-    /// Comment.
-    pub comment: String,
-    /// Author.
-    pub author: String,
-    /// Freeze it meanwhile.
-    pub pause: bool,
-    /// Dockerfile lines.
-    pub changes: Vec<String>,
-    /// Configuration instead of the container's.
-    pub config: Option<ContainerSpec>,
-}

@@ -95,6 +95,8 @@ pub struct Container {
     pub state: State,
     /// Health, when it has a check.
     pub health: Option<Health>,
+    /// Why the last start failed: the exit code shells use for it, and the text.
+    pub failure: Option<(i32, String)>,
     /// How often the restart policy started it.
     pub restart_count: u32,
     /// Its networks, by name.

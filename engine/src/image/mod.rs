@@ -8,6 +8,7 @@
 mod config;
 mod content;
 mod create;
+mod facade;
 mod layer;
 mod list;
 mod load;

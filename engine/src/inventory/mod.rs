@@ -4,9 +4,11 @@
 //! SQLITE_BUSY whatever the timeout. An action and its audit row share a transaction.
 
 pub(crate) mod audit;
+pub(crate) mod containers;
 pub(crate) mod grants;
 pub mod images;
 pub(crate) mod tenants;
+pub(crate) mod volumes;
 
 use crate::{Doing, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -63,4 +65,12 @@ impl Inventory {
     pub fn reader(&self) -> &SqlitePool {
         &self.reader
     }
+}
+
+/// Commits: from here on it is acknowledged.
+///
+/// # Errors
+/// When the disk is full or fails; nothing of the transaction is there then.
+pub(crate) async fn commit(tx: Tx) -> Result<()> {
+    tx.commit().await.doing(|| "writing to the database".to_owned())
 }

@@ -5,6 +5,7 @@
 //! of ours per family is static; networks, containers and ports are elements of its sets and maps.
 
 mod attach;
+mod facade;
 mod networks;
 mod view;
 

@@ -69,7 +69,7 @@ impl<T> std::ops::Deref for Authorized<T> {
 }
 
 /// On whose word a host path is opened, and how far it reaches. Whoever opens it never follows a symlink below `below`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum BindAccess {
     /// The requesting Unix account's own home: opened with that account's rights, and mapped so that what the container writes belongs to it.
     HomeBind {

@@ -46,9 +46,9 @@ impl Layers {
         Ok(fd)
     }
 
-    /// Closes what is held of a layer, so that it can be removed.
-    pub fn forget(&self, layer: &Path) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(path, _), _| path != layer);
+    /// Closes what is held of layers that `keep` says no to.
+    pub fn retain(&self, keep: impl Fn(&Path) -> bool) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).retain(|(path, _), _| keep(path));
     }
 
     /// Mounts an overlay. `lowers`: layer folders, lowest first (at least one); `upper` and `work`: folders on one file

@@ -1,9 +1,11 @@
 //! The kernel's calls that the standard library lacks, each as a small function that is safe to call. The only `unsafe`
 //! of the engine lives here.
 
+pub mod account;
 pub mod bpf;
 pub mod confine;
 pub mod fd;
+pub mod inside;
 pub mod mount;
 pub mod seccomp;
 pub mod socket;

@@ -1,7 +1,18 @@
-//! Named volumes: a tenant's folders that outlive containers.
+//! Named volumes: a tenant's folders that outlive containers. A volume's name never becomes a path; its folder has a
+//! random one, belongs to the tenant's root, and lies under the closed data root.
 
+mod facade;
+
+pub(crate) use facade::folder_size;
+
+use crate::inventory::volumes::{self as rows, VolumeRow};
+use crate::inventory::{Inventory, Tx};
+use crate::{Doing, Error, Instance, Result, TenantId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
+use std::os::unix::fs::{DirBuilderExt, chown};
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// What to make.
 #[derive(Debug, Clone, Default, PartialEq, serde::Serialize)]
@@ -35,4 +46,136 @@ pub struct Volume {
     pub anonymous: bool,
     /// Containers that use it (running or not).
     pub users: usize,
+}
+
+type Shelf = BTreeMap<(TenantId, String), VolumeRow>;
+
+/// All volumes. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Volumes {
+    root: PathBuf,
+    trash: PathBuf,
+    all: Arc<RwLock<Shelf>>,
+}
+
+impl Volumes {
+    /// Reads the volumes and sweeps folders that no row names: left by a crash between folder and row.
+    pub async fn open(instance: &Instance, inventory: &Inventory) -> Result<Self> {
+        let root = instance.data_root().join("volumes");
+        let trash = instance.data_root().join("trash");
+        for dir in [&root, &trash] {
+            std::fs::create_dir_all(dir).doing(|| format!("making {}", dir.display()))?;
+        }
+        let all: Shelf = rows::load(inventory).await?.into_iter().map(|row| ((row.tenant, row.name.clone()), row)).collect();
+        let known: std::collections::HashSet<_> = all.values().map(|row| row.folder.clone()).collect();
+        for entry in std::fs::read_dir(&root).doing(|| format!("listing {}", root.display()))?.flatten() {
+            let name = entry.file_name();
+            if !known.contains(&*name.to_string_lossy()) {
+                tracing::warn!(folder = %name.to_string_lossy(), "removing a volume's folder that a crash left half made");
+                std::fs::rename(entry.path(), trash.join(&name)).doing(|| "moving a half-made volume away".to_owned())?;
+            }
+        }
+        Ok(Self { root, trash, all: Arc::new(RwLock::new(all)) })
+    }
+
+    /// The data folder of a volume.
+    pub fn data_folder(&self, row: &VolumeRow) -> PathBuf {
+        self.root.join(&row.folder).join("_data")
+    }
+
+    /// A tenant's volume.
+    pub fn get(&self, tenant: TenantId, name: &str) -> Option<VolumeRow> {
+        self.read().get(&(tenant, name.to_owned())).cloned()
+    }
+
+    /// A tenant's volumes by name.
+    pub fn of(&self, tenant: TenantId) -> Vec<VolumeRow> {
+        self.read().range((tenant, String::new())..).take_while(|((t, _), _)| *t == tenant).map(|(_, row)| row.clone()).collect()
+    }
+
+    /// Makes the folder and adds the row to a transaction; `keep` makes it visible once that committed.
+    pub async fn make(&self, tx: &mut Tx, tenant: TenantId, uid_base: u32, spec: &VolumeSpec) -> Result<VolumeRow> {
+        if !matches!(spec.driver.as_str(), "" | "local") {
+            return Err(Error::new(
+                crate::Kind::NotFound,
+                format!("error looking up volume plugin {0}: plugin \"{0}\" not found", spec.driver),
+            ));
+        }
+        if let Some(option) = spec.options.keys().next() {
+            return Err(Error::unsupported(&format!("the local volume driver's option {option:?}")));
+        }
+        let folder = random_hex();
+        let row = VolumeRow {
+            tenant,
+            name: if spec.name.is_empty() { random_hex() } else { checked(&spec.name)?.to_owned() },
+            folder,
+            created: Timestamp::now().as_millisecond(),
+            anonymous: spec.name.is_empty(),
+            initialised: false,
+            options: spec.options.clone(),
+            labels: spec.labels.clone(),
+        };
+        let data = self.data_folder(&row);
+        let doing = || format!("making the folder of volume {}", row.name);
+        std::fs::DirBuilder::new().mode(0o701).create(self.root.join(&row.folder)).doing(doing)?;
+        std::fs::DirBuilder::new().mode(0o755).create(&data).doing(doing)?;
+        chown(&data, Some(uid_base), Some(uid_base)).doing(doing)?;
+        if let Err(error) = rows::insert(tx, &row).await {
+            self.discard(&row);
+            return Err(error);
+        }
+        Ok(row)
+    }
+
+    /// Makes a volume visible whose row was committed.
+    pub fn keep(&self, row: VolumeRow) {
+        self.write().insert((row.tenant, row.name.clone()), row);
+    }
+
+    /// Undoes `make` when the transaction did not commit.
+    pub fn discard(&self, row: &VolumeRow) {
+        if let Err(error) = std::fs::remove_dir_all(self.root.join(&row.folder)) {
+            tracing::warn!(volume.name = row.name, %error, "a volume's folder could not be removed; the next start sweeps it");
+        }
+    }
+
+    /// Takes a volume out whose row's removal was committed, and its folder with it.
+    pub fn take_out(&self, tenant: TenantId, name: &str) {
+        let Some(row) = self.write().remove(&(tenant, name.to_owned())) else { return };
+        let (from, to) = (self.root.join(&row.folder), self.trash.join(&row.folder));
+        if let Err(error) = std::fs::rename(&from, &to) {
+            tracing::warn!(volume.name = name, %error, "a removed volume's folder could not be moved away; the next start sweeps it");
+        }
+    }
+
+    /// Notes that it has its first content.
+    pub fn set_initialised(&self, tenant: TenantId, name: &str) {
+        if let Some(row) = self.write().get_mut(&(tenant, name.to_owned())) {
+            row.initialised = true;
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Shelf> {
+        self.all.read().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Shelf> {
+        self.all.write().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+fn random_hex() -> String {
+    crate::ContainerId::random().into()
+}
+
+/// Checks a volume's name as Docker does.
+fn checked(name: &str) -> Result<&str> {
+    let mut bytes = name.bytes();
+    let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    if !starts_well || name.len() < 2 || name.len() > 255 || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+        return Err(Error::invalid(format!(
+            "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
+        )));
+    }
+    Ok(name)
 }

@@ -1,0 +1,85 @@
+//! Devices: which nodes a container sees, and which its cgroup lets it use.
+
+use super::effective::EffectiveSpec;
+use crate::cgroup::{Access, DeviceKind, DeviceRule};
+use crate::{Error, Result};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+/// One device node.
+pub(super) struct Node {
+    pub host: PathBuf,
+    pub container: String,
+    kind: DeviceKind,
+    major: u32,
+    minor: u32,
+    access: Access,
+}
+
+/// The nodes asked for; a folder stands for those in it.
+pub(super) fn nodes(spec: &EffectiveSpec) -> Result<Vec<Node>> {
+    let mut nodes = Vec::new();
+    for device in &spec.devices {
+        add(&mut nodes, &device.host, &device.container, device.access, true)?;
+    }
+    if spec.privileges.privileged {
+        for entry in std::fs::read_dir("/dev").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let (path, target) = (entry.path(), format!("/dev/{}", name.to_string_lossy()));
+            // Those the container has of its own.
+            if !matches!(
+                name.to_str(),
+                Some("console" | "full" | "null" | "ptmx" | "pts" | "random" | "shm" | "mqueue" | "tty" | "urandom" | "zero")
+            ) {
+                add(&mut nodes, &path, &target, Access::ALL, false)?;
+            }
+        }
+    }
+    Ok(nodes)
+}
+
+fn add(nodes: &mut Vec<Node>, host: &Path, container: &str, access: Access, wanted: bool) -> Result<()> {
+    let gone = |e: std::io::Error| {
+        Error::invalid(format!("error gathering device information while adding custom device {:?}: {e}", host.display().to_string()))
+    };
+    let meta = std::fs::metadata(host).map_err(gone);
+    let meta = match (meta, wanted) {
+        (Ok(meta), _) => meta,
+        (Err(error), true) => return Err(error),
+        (Err(_), false) => return Ok(()),
+    };
+    if meta.is_dir() {
+        for entry in std::fs::read_dir(host).map_err(gone)?.flatten() {
+            let below = format!("{container}/{}", entry.file_name().to_string_lossy());
+            add(nodes, &entry.path(), &below, access, false)?;
+        }
+        return Ok(());
+    }
+    let kind = match meta.file_type() {
+        t if t.is_char_device() => DeviceKind::Char,
+        t if t.is_block_device() => DeviceKind::Block,
+        _ if wanted => {
+            return Err(Error::invalid(format!(
+                "error gathering device information while adding custom device {:?}: not a device node",
+                host.display().to_string()
+            )));
+        }
+        _ => return Ok(()),
+    };
+    let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
+    nodes.push(Node { host: host.to_owned(), container: container.to_owned(), kind, major, minor, access });
+    Ok(())
+}
+
+/// What the device cgroup allows: Docker's defaults, then what was asked.
+pub(super) fn rules(spec: &EffectiveSpec) -> Result<Vec<DeviceRule>> {
+    if spec.privileges.privileged {
+        return Ok(vec![DeviceRule::everything()]);
+    }
+    let mut rules = DeviceRule::defaults();
+    for node in nodes(spec)? {
+        rules.push(DeviceRule { allow: true, kind: node.kind, major: Some(node.major), minor: Some(node.minor), access: node.access });
+    }
+    rules.extend(&spec.device_rules);
+    Ok(rules)
+}

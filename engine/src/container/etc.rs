@@ -1,0 +1,104 @@
+//! The three files every container gets: /etc/hosts, /etc/hostname, /etc/resolv.conf. They lie in its run folder, belong to
+//! its root so that it may edit them, and are written anew at each start.
+
+use super::effective::{EffectiveSpec, NetworkMode};
+use super::record::Entry;
+use crate::engine::Engine;
+use crate::network::{Reserved, ResolverSpec};
+use crate::{Doing, Result};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::os::unix::fs::{OpenOptionsExt, fchown};
+
+impl Engine {
+    /// Writes the files for a start. A container that shares another's network gets the other's files.
+    pub(super) async fn write_etc(&self, entry: &Entry, reserved: &[Reserved]) -> Result<()> {
+        let spec = &entry.fixed.effective;
+        self.runtime().make_folder(&entry.id)?;
+        let folder = self.run_folder(&entry.id);
+        let owner = match spec.namespaces.user {
+            super::effective::UserNamespace::Host => 0,
+            _ => self.block(entry.tenant)?.base,
+        };
+        if let NetworkMode::Container(id) = &spec.network.mode {
+            let theirs = self.run_folder(&self.registry().find(entry.tenant, id)?.id);
+            for name in ["hosts", "hostname", "resolv.conf"] {
+                let text = std::fs::read_to_string(theirs.join(name)).doing(|| format!("reading /etc/{name} of container {id}"))?;
+                write(&folder.join(name), &text, owner)?;
+            }
+            return Ok(());
+        }
+        let hostname = if spec.host.hostname.is_empty() { entry.id.short() } else { &spec.host.hostname };
+        let host_network = spec.network.mode == NetworkMode::Host;
+        let own: Vec<IpAddr> = reserved
+            .iter()
+            .flat_map(|r| [r.attachment.ipv4.map(|(ip, _)| IpAddr::V4(ip)), r.attachment.ipv6.map(|(ip, _)| IpAddr::V6(ip))])
+            .flatten()
+            .collect();
+        let gateway = if spec.network.extra_hosts.iter().any(|h| h.address.is_none()) {
+            self.networks_handle().host_gateway(entry.tenant).await?
+        } else {
+            None
+        };
+        let mut links = Vec::new();
+        for one in reserved.iter().filter(|r| r.attachment.dns_names.is_empty()) {
+            for (alias, target) in &one.attachment.links {
+                links.extend(self.address_of(entry, target, &one.attachment.network).map(|ip| (ip, alias.clone())));
+            }
+        }
+        let hosts = hosts(spec, hostname, &own, gateway, &links);
+        let resolv = if host_network {
+            std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
+        } else {
+            let embedded = super::start::has_embedded_dns(reserved.iter().map(|r| &r.attachment));
+            self.networks_handle().resolv_conf(embedded, &resolver(spec))
+        };
+        write(&folder.join("hosts"), &hosts, owner)?;
+        write(&folder.join("hostname"), &format!("{hostname}\n"), owner)?;
+        write(&folder.join("resolv.conf"), &resolv, owner)
+    }
+
+    /// A container's IPv4 address in a network, for legacy links.
+    fn address_of(&self, entry: &Entry, name: &str, network: &crate::NetworkId) -> Option<IpAddr> {
+        let other = self.registry().find(entry.tenant, name).ok()?;
+        let attachments = self.networks_handle().attachments(&other.id);
+        attachments.iter().find(|a| a.network == *network)?.ipv4.map(|(ip, _)| ip.into())
+    }
+}
+
+/// What the container's resolver shall do.
+pub(super) fn resolver(spec: &EffectiveSpec) -> ResolverSpec {
+    ResolverSpec { servers: spec.network.dns.clone(), search: spec.network.dns_search.clone(), options: spec.network.dns_options.clone() }
+}
+
+/// Docker's order: loopback names, what was asked, links, the container itself.
+fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<IpAddr>, links: &[(IpAddr, String)]) -> String {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
+         ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    for extra in &spec.network.extra_hosts {
+        if let Some(address) = extra.address.or(gateway) {
+            let _ = writeln!(text, "{address}\t{}", extra.name);
+        }
+    }
+    for (address, alias) in links {
+        let _ = writeln!(text, "{address}\t{alias}");
+    }
+    for address in own {
+        if spec.host.domainname.is_empty() {
+            let _ = writeln!(text, "{address}\t{hostname}");
+        } else {
+            let _ = writeln!(text, "{address}\t{hostname}.{} {hostname}", spec.host.domainname);
+        }
+    }
+    text
+}
+
+fn write(path: &std::path::Path, text: &str, owner: u32) -> Result<()> {
+    use std::io::Write as _;
+    let doing = || format!("writing {}", path.display());
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o644).open(path).doing(doing)?;
+    file.write_all(text.as_bytes()).doing(doing)?;
+    fchown(&file, Some(owner), Some(owner)).doing(doing)
+}

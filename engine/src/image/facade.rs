@@ -1,0 +1,220 @@
+//! What subjects ask of images: judged, audited, then handed to [`super::Images`].
+
+use super::{Image, ImageFilter, ImageUse, PullRequest, RegistryAuth, Removal};
+use crate::container::request::ArchiveStream;
+use crate::engine::Engine;
+use crate::filter::Filters;
+use crate::policy::{Action, Counted};
+use crate::progress::ProgressStream;
+use crate::{Digest, Result, Subject, TenantId};
+use std::collections::BTreeMap;
+
+impl Engine {
+    /// Pulls from a registry. Errors before the first byte are returned, later ones are in the stream. Dropping the stream
+    /// cancels; what was fetched is kept for the next try.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name, `Exhausted` at the tenant's quota.
+    pub async fn pull(&self, who: &Subject, request: PullRequest) -> Result<ProgressStream> {
+        let name = if request.tag.is_empty() { request.image.clone() } else { joined(&request.image, &request.tag) };
+        self.room_for_image(who).await?;
+        let stream = self.audited(who, Action::ImagePull, &name, self.images_handle().pull(who.tenant, request)).await?;
+        Ok(self.then_tell(who.tenant, "pull", name, stream))
+    }
+
+    /// Pushes to a registry. `tag` empty: all tags.
+    ///
+    /// # Errors
+    /// `NotFound` for an absent image.
+    pub async fn push(&self, who: &Subject, name: &str, tag: &str, auth: Option<RegistryAuth>) -> Result<ProgressStream> {
+        let stream = self.audited(who, Action::ImagePush, name, self.images_handle().push(who.tenant, name, tag, auth)).await?;
+        Ok(self.then_tell(who.tenant, "push", name.to_owned(), stream))
+    }
+
+    /// Loads a `docker save` or OCI-layout archive, plain or compressed.
+    ///
+    /// # Errors
+    /// `Exhausted` at the tenant's quota; what is wrong with the archive is in the stream.
+    pub async fn load(&self, who: &Subject, body: ArchiveStream, quiet: bool) -> Result<ProgressStream> {
+        self.room_for_image(who).await?;
+        let stream = self.audited(who, Action::ImageLoad, "", self.images_handle().load(who.tenant, body, quiet)).await?;
+        Ok(self.then_tell(who.tenant, "load", String::new(), stream))
+    }
+
+    /// Images as one archive that is both docker-archive and OCI layout.
+    ///
+    /// # Errors
+    /// `NotFound` for an absent image.
+    pub async fn save(&self, who: &Subject, names: &[String]) -> Result<ArchiveStream> {
+        let archive = self.audited(who, Action::ImageSave, &names.join(" "), self.images_handle().save(who.tenant, names)).await?;
+        for name in names {
+            self.tell_image(who.tenant, "save", name);
+        }
+        Ok(archive)
+    }
+
+    /// Makes an image of one layer from a tar.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name or change; what is wrong with the tar is in the stream.
+    #[allow(clippy::too_many_arguments)] // Docker's query parameters, one to one.
+    pub async fn import(
+        &self,
+        who: &Subject,
+        body: ArchiveStream,
+        name: &str,
+        tag: &str,
+        message: &str,
+        changes: &[String],
+        platform: Option<String>,
+    ) -> Result<ProgressStream> {
+        self.room_for_image(who).await?;
+        let mut config = super::ImageConfig::default();
+        crate::container::apply_changes(&mut config, changes)?;
+        let work = self.images_handle().import(who.tenant, body, name, tag, message, config, platform);
+        let stream = self.audited(who, Action::ImageImport, name, work).await?;
+        Ok(self.then_tell(who.tenant, "import", name.to_owned(), stream))
+    }
+
+    /// The subject's images, newest first.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown filter.
+    pub async fn images(&self, who: &Subject, filter: &ImageFilter) -> Result<Vec<Image>> {
+        self.judge(who, Action::ImageRead).await?;
+        self.images_handle().list(who.tenant, filter).await
+    }
+
+    /// One image, by name, digest, id or unique id prefix.
+    ///
+    /// # Errors
+    /// `NotFound` when it is absent or somebody else's.
+    pub async fn image(&self, who: &Subject, name: &str) -> Result<Image> {
+        self.judge(who, Action::ImageRead).await?;
+        self.images_handle().resolve(who.tenant, name).await
+    }
+
+    /// Gives an image another name.
+    ///
+    /// # Errors
+    /// `NotFound` for an absent image, `Invalid` for a bad name.
+    pub async fn tag(&self, who: &Subject, image: &str, repository: &str, tag: &str) -> Result<()> {
+        let name = joined(repository, tag);
+        self.audited(who, Action::ImageTag, &format!("{image} as {name}"), self.images_handle().tag(who.tenant, image, repository, tag))
+            .await?;
+        self.tell_image(who.tenant, "tag", &name);
+        Ok(())
+    }
+
+    /// Removes a name, and the image with its last one.
+    ///
+    /// # Errors
+    /// `NotFound`, or `Conflict` while containers use it or it has several names.
+    pub async fn remove_image(&self, who: &Subject, name: &str, force: bool, no_prune: bool) -> Result<Vec<Removal>> {
+        let name = name.to_owned();
+        self.uncancelled(who, move |engine, who| async move {
+            let uses = engine.uses_of_images(who.tenant);
+            let work = engine.images_handle().remove(who.tenant, &name, force, no_prune, &uses);
+            let removals = engine.audited(&who, Action::ImageRemove, &name, work).await?;
+            engine.tell_removals(who.tenant, &removals);
+            engine.collect_layers();
+            Ok(removals)
+        })
+        .await
+    }
+
+    /// Removes images that no container uses and, unless the filter `dangling=false` is given, that have no name.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown filter.
+    pub async fn prune_images(&self, who: &Subject, filters: &Filters) -> Result<(Vec<Removal>, u64)> {
+        let filters = filters.clone();
+        self.uncancelled(who, move |engine, who| async move {
+            let in_use: Vec<Digest> = engine.uses_of_images(who.tenant).into_iter().map(|u| u.image).collect();
+            let work = engine.images_handle().prune(who.tenant, &filters, &in_use);
+            let (removals, freed) = engine.audited(&who, Action::ImagePrune, "", work).await?;
+            engine.tell_removals(who.tenant, &removals);
+            engine.tell(who.tenant, "image", "prune", "", BTreeMap::from([("reclaimed".to_owned(), freed.to_string())]));
+            engine.collect_layers();
+            Ok((removals, freed))
+        })
+        .await
+    }
+
+    /// Checks credentials with a registry; the text is shown to the person.
+    ///
+    /// # Errors
+    /// When the registry refuses them or cannot be reached.
+    pub async fn registry_login(&self, who: &Subject, auth: &RegistryAuth) -> Result<String> {
+        self.audited(who, Action::RegistryLogin, &auth.server_address, self.images_handle().login(auth)).await
+    }
+
+    /// Removes from disk, in the background, what no image and no container needs any more.
+    fn collect_layers(&self) {
+        let engine = self.clone();
+        self.spawn(async move {
+            let in_use: Vec<(TenantId, Digest)> = engine.registry().all().iter().map(|e| (e.tenant, e.fixed.image)).collect();
+            match engine.images_handle().collect(&in_use).await {
+                Ok(freed) => tracing::debug!(freed, "layers collected"),
+                Err(error) => tracing::warn!(?error, "unused layers could not be removed"),
+            }
+            engine.roots().forget_removed();
+        });
+    }
+
+    fn uses_of_images(&self, tenant: TenantId) -> Vec<ImageUse> {
+        let entries = self.registry().of(tenant);
+        entries.iter().map(|e| ImageUse { image: e.fixed.image, container: e.id.clone(), running: e.up().is_some() }).collect()
+    }
+
+    async fn room_for_image(&self, who: &Subject) -> Result<()> {
+        let quota = self.tenants().standing(who)?.quota;
+        if quota.images.is_none() {
+            return Ok(());
+        }
+        let have = self.images_handle().list(who.tenant, &ImageFilter::default()).await?.len() as u64;
+        quota.room(Counted::Images, have, 1)
+    }
+
+    fn tell_removals(&self, tenant: TenantId, removals: &[Removal]) {
+        for removal in removals {
+            match removal {
+                Removal::Untagged(name) => self.tell_image(tenant, "untag", name),
+                Removal::Deleted(id) => self.tell_image(tenant, "delete", &id.to_string()),
+            }
+        }
+    }
+
+    fn tell_image(&self, tenant: TenantId, action: &str, name: &str) {
+        self.tell(tenant, "image", action, name, BTreeMap::from([("name".to_owned(), name.to_owned())]));
+    }
+
+    /// The same stream, with an event when it ended well.
+    fn then_tell(&self, tenant: TenantId, action: &'static str, name: String, stream: ProgressStream) -> ProgressStream {
+        use crate::progress::Progress;
+        use futures_util::StreamExt;
+        let engine = self.clone();
+        let failed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = failed.clone();
+        let watched = stream.inspect(move |fact| {
+            if matches!(fact, Progress::Failed(_)) {
+                seen.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+        });
+        let end = futures_util::stream::once(async move {
+            if !failed.load(std::sync::atomic::Ordering::Relaxed) {
+                engine.tell_image(tenant, action, &name);
+            }
+            None
+        });
+        Box::pin(watched.map(Some).chain(end).filter_map(std::future::ready))
+    }
+}
+
+fn joined(name: &str, tag: &str) -> String {
+    match tag {
+        "" => name.to_owned(),
+        digest if digest.starts_with("sha256:") => format!("{name}@{digest}"),
+        tag => format!("{name}:{tag}"),
+    }
+}

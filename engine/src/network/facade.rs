@@ -1,0 +1,137 @@
+//! What subjects ask of networks: judged, audited, then handed to [`super::Networks`]. Joining and leaving is the container's
+//! (`container::update`).
+
+use super::{Network, NetworkSpec};
+use crate::audit;
+use crate::engine::{Engine, Pruned};
+use crate::filter::{self, Filters};
+use crate::policy::{self, Action, Counted};
+use crate::{NetworkId, Result, Subject, TenantId};
+use std::collections::BTreeMap;
+
+impl Engine {
+    /// Makes a network; the text is a warning, usually empty.
+    ///
+    /// # Errors
+    /// `Conflict` for a taken name, `Forbidden` for what needs a grant or overlaps, `Invalid` for bad input.
+    pub async fn create_network(&self, who: &Subject, spec: NetworkSpec) -> Result<(NetworkId, String)> {
+        self.uncancelled(who, move |engine, who| async move {
+            engine.judge(&who, Action::NetworkCreate).await?;
+            let standing = engine.tenants().standing(&who)?;
+            let spec = match policy::authorize_network(&who, &standing, spec.clone()) {
+                Ok(spec) => spec,
+                Err(denied) => return Err(engine.denied(&who, Action::NetworkCreate.as_str(), &spec.name, denied).await),
+            };
+            let have = engine.networks_handle().list(who.tenant).await?.iter().filter(|n| !n.predefined).count() as u64;
+            standing.quota.room(Counted::Networks, have, 1)?;
+            let row = audit::Entry::of(&who, Action::NetworkCreate.as_str(), &spec.name).authorized(spec.hash(), spec.rule());
+            let intent = engine.audit().intent_alone(&row).await?;
+            let made = engine.networks_handle().create(who.tenant, (*spec).clone()).await;
+            engine.audit().outcome(intent, &made).await;
+            let (id, warning) = made?;
+            let driver = if spec.driver.is_empty() { "bridge" } else { &spec.driver };
+            let attributes = [("name".to_owned(), spec.name.clone()), ("type".to_owned(), driver.to_owned())].into();
+            engine.tell(who.tenant, "network", "create", id.as_str(), attributes);
+            Ok((id, warning))
+        })
+        .await
+    }
+
+    /// The subject's networks.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown filter.
+    pub async fn networks(&self, who: &Subject, filters: &Filters) -> Result<Vec<Network>> {
+        self.judge(who, Action::NetworkRead).await?;
+        filter::check_keys(filters, &["dangling", "driver", "id", "label", "name", "scope", "type"])?;
+        let dangling = filter::flag(filters, "dangling")?;
+        for kind in filter::values(filters, "type").unwrap_or_default() {
+            if !matches!(kind.as_str(), "custom" | "builtin") {
+                return Err(crate::Error::invalid(format!("invalid filter 'type={kind}'")));
+            }
+        }
+        let all = self.networks_handle().list(who.tenant).await?;
+        Ok(all
+            .into_iter()
+            .filter(|n| {
+                let kind = if n.predefined { "builtin" } else { "custom" };
+                let unused = !n.predefined && n.containers.is_empty();
+                dangling.is_none_or(|d| d == unused)
+                    && filter::is(filters, "driver", &n.spec.driver)
+                    && filter::is(filters, "scope", "local")
+                    && filter::is(filters, "type", kind)
+                    && filter::labels(filters, "label", &n.spec.labels)
+                    && filter::matches(filters, "name", &n.spec.name)
+                    && filter::matches(filters, "id", n.id.as_str())
+            })
+            .collect())
+    }
+
+    /// One network.
+    ///
+    /// # Errors
+    /// `NotFound` when it is absent or somebody else's.
+    pub async fn network(&self, who: &Subject, name: &str) -> Result<Network> {
+        self.judge(who, Action::NetworkRead).await?;
+        self.networks_handle().get(who.tenant, name).await
+    }
+
+    /// Removes it.
+    ///
+    /// # Errors
+    /// `Forbidden` with Docker's text while containers are in it, or for one that always exists.
+    pub async fn remove_network(&self, who: &Subject, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.uncancelled(who, move |engine, who| async move { engine.drop_network(&who, Action::NetworkRemove, &name).await }).await
+    }
+
+    async fn drop_network(&self, who: &Subject, action: Action, name: &str) -> Result<()> {
+        let removed = self.audited(who, action, name, self.networks_handle().remove(who.tenant, name)).await?;
+        let attributes = [("name".to_owned(), removed.spec.name), ("type".to_owned(), removed.spec.driver)].into();
+        self.tell(who.tenant, "network", "destroy", removed.id.as_str(), attributes);
+        Ok(())
+    }
+
+    /// Removes networks that no container is in, running or not.
+    ///
+    /// # Errors
+    /// `Invalid` for an unknown filter.
+    pub async fn prune_networks(&self, who: &Subject, filters: &Filters) -> Result<Pruned> {
+        filter::check_keys(filters, &["label", "label!", "until"])?;
+        let until = filter::until(filters)?;
+        let filters = filters.clone();
+        self.uncancelled(who, move |engine, who| async move {
+            engine.judge(&who, Action::NetworkPrune).await?;
+            let mut pruned = Pruned::default();
+            for network in engine.networks_handle().list(who.tenant).await? {
+                let chosen = !network.predefined
+                    && network.containers.is_empty()
+                    && until.is_none_or(|t| network.created < t)
+                    && filter::labels(&filters, "label", &network.spec.labels)
+                    && filter::lacks_labels(&filters, &network.spec.labels)
+                    && !engine.is_used(who.tenant, &network.id);
+                if chosen {
+                    engine.drop_network(&who, Action::NetworkPrune, network.id.as_str()).await?;
+                    pruned.removed.push(network.spec.name);
+                }
+            }
+            engine.tell(who.tenant, "network", "prune", "", BTreeMap::from([("reclaimed".to_owned(), "0".to_owned())]));
+            Ok(pruned)
+        })
+        .await
+    }
+
+    fn is_used(&self, tenant: TenantId, network: &NetworkId) -> bool {
+        self.registry().of(tenant).iter().any(|e| e.record().mutable.networks.values().any(|j| j.network == *network))
+    }
+
+    /// Tells that a container joined or left.
+    pub(crate) fn tell_network(&self, tenant: TenantId, network: &Network, action: &str, entry: &crate::container::record::Entry) {
+        let attributes = [
+            ("container".to_owned(), entry.id.to_string()),
+            ("name".to_owned(), network.spec.name.clone()),
+            ("type".to_owned(), network.spec.driver.clone()),
+        ];
+        self.tell(tenant, "network", action, network.id.as_str(), attributes.into());
+    }
+}
