@@ -308,9 +308,10 @@ impl Audit {
     }
 
     /// Says what came of an action. Returns at once while there is room in the queue; waits for the database when there is none.
-    pub async fn outcome<T>(&self, id: AuditId, outcome: &Result<T>) {
+    pub fn outcome<'a, T>(&'a self, id: AuditId, outcome: &Result<T>) -> impl Future<Output = ()> + Send + use<'a, T> {
+        // The text is taken before the future is made, which then need not hold what may not be shared between threads.
         let text = outcome.as_ref().err().map(ToString::to_string);
-        self.send(Late::Outcome(id, text)).await;
+        async move { self.send(Late::Outcome(id, text)).await }
     }
 
     /// Records a refusal: what was asked and the text the person got.

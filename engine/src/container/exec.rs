@@ -47,6 +47,13 @@ impl Execs {
         self.all().get(&wanted).filter(|e| e.tenant == tenant).cloned().ok_or_else(absent)
     }
 
+    /// Adds one, and forgets those that ended long ago.
+    fn add(&self, exec: Exec) {
+        let mut all = self.all();
+        all.retain(|_, e| !matches!(&*e.phase(), Phase::Ended { at, .. } if at.elapsed() > KEPT));
+        all.insert(exec.id.clone(), Arc::new(exec));
+    }
+
     /// Forgets the execs of a removed container.
     pub fn forget(&self, container: &ContainerId) {
         self.all().retain(|_, e| e.container.id != *container);
@@ -78,10 +85,7 @@ impl Engine {
         let intent = self.audit().intent_alone(&row).await?;
         let exec = Exec { id: id.clone(), tenant: entry.tenant, container: entry.clone(), spec, phase: Mutex::new(Phase::Created) };
         self.tell_container(&entry, &format!("exec_create: {}", exec.spec.argv.join(" ")), &[("execID", id.as_str())]);
-        let mut all = self.execs().all();
-        all.retain(|_, e| !matches!(&*e.phase(), Phase::Ended { at, .. } if at.elapsed() > KEPT));
-        all.insert(id.clone(), Arc::new(exec));
-        drop(all);
+        self.execs().add(exec);
         entry.record().execs.push(id.clone());
         self.audit().outcome(intent, &Ok(())).await;
         Ok(id)

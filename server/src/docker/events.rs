@@ -11,15 +11,11 @@ use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use std::convert::Infallible;
 use std::sync::Arc;
-use tokio::sync::broadcast::error::RecvError;
 
 /// `GET /events`
 pub async fn events(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
     let wanted = Wanted::parse(args.get("filters"), args.text("since"), args.text("until"))?;
-    let (mut kept, live) = app.engine.events(&who);
-    // Whatever the engine hands out, nobody hears of another tenant's objects here.
-    let tenant = who.tenant;
-    kept.retain(|e| e.tenant == tenant);
+    let (kept, live) = app.engine.events(&who);
     let past: Vec<String> = past(&kept, &wanted).iter().map(|e| line(e)).collect();
     // What lies ahead of `until`; none if it has passed.
     let left = wanted.until.map(|until| std::time::Duration::try_from(until.duration_since(Timestamp::now())).unwrap_or_default());
@@ -29,14 +25,11 @@ pub async fn events(State(app): State<App>, Who(who): Who, args: Args) -> Answer
             Some(left) => tokio::time::sleep(left).await,
         }
     };
-    let coming = stream::unfold((live, wanted), move |(mut live, wanted)| async move {
+    let coming = stream::unfold((live, wanted), |(mut live, wanted)| async move {
         loop {
-            match live.recv().await {
-                Ok(e) if e.tenant == tenant && wanted.takes(&e) => return Some((line(&e), (live, wanted))),
-                Ok(_) => {}
-                // A client that reads too slowly misses some; it must not hold the others up.
-                Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "a reader of events is too slow"),
-                Err(RecvError::Closed) => return None,
+            let e = live.recv().await?;
+            if wanted.takes(&e) {
+                return Some((line(&e), (live, wanted)));
             }
         }
     });

@@ -318,6 +318,7 @@ pub(in crate::docker) mod tests {
             },
             created: at(-60),
             created_by: "root".into(),
+            failure: None,
             state: State::Running(Running { pid: 4242, started: at(0) }),
             health: Some(Health {
                 status: "healthy".into(),
