@@ -118,6 +118,7 @@ impl Engine {
             insecure_registries: config.insecure_registries,
             mirrors: config.registry_mirrors,
             token_hosts: config.token_hosts,
+            layers_base: Some(tenants.layers_block().await?.base),
         };
         let images = Images::open(&instance, inventory.clone(), images).await?;
         let networks = Networks::open(&instance, inventory.clone()).await?;
