@@ -26,11 +26,8 @@ async fn tell(mut socket: WebSocket, visit: Visit, again: Again) {
     loop {
         let kind = tokio::select! {
             event = happened.recv() => match event {
-                Ok(event) if event.tenant == visit.who.tenant => event.kind,
-                Ok(_) => continue,
-                // Some were missed: the page had better look.
-                Err(RecvError::Lagged(_)) => "container",
-                Err(RecvError::Closed) => return,
+                Some(event) => event.kind,
+                None => return,
             },
             change = operations.recv() => match change {
                 Ok((tenant, _)) if tenant == visit.who.tenant => "operation",
