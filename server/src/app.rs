@@ -44,6 +44,15 @@ impl App {
     }
 }
 
+/// The accounts in an engine's database.
+///
+/// # Errors
+/// When they cannot be read.
+pub async fn accounts(engine: &Engine, config: &Config) -> Result<Accounts> {
+    let (inventory, tenants, audit) = (engine.inventory().clone(), engine.tenants().clone(), engine.audit().clone());
+    Accounts::open(inventory, tenants, audit, config.auto_provision).await
+}
+
 /// All routes of all faces.
 pub fn routes() -> Routes {
     crate::docker::routes().merge(crate::api::routes()).merge(crate::pages::routes())

@@ -14,7 +14,9 @@ use tracing_subscriber::EnvFilter;
 /// # Errors
 /// When the filter is not understood, or logging was started before.
 pub fn start(filter: &str) -> Result<()> {
-    let filter = EnvFilter::try_new(filter).map_err(|e| Error::invalid(format!("the log filter {filter:?}: {e}")))?;
+    // Every statement and frame is noise at our debug; who wants them names them.
+    let filter = EnvFilter::try_new(format!("sqlx=warn,hyper=info,h2=info,rustls=info,{filter}"))
+        .map_err(|e| Error::invalid(format!("the log filter {filter:?}: {e}")))?;
     let started = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -5,10 +5,11 @@ mod doctor;
 mod door;
 mod orders;
 mod prompt;
+mod serve;
 
 mod table;
 
-use crate::config::Place;
+use crate::config::{Place, ServeOptions};
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,6 +26,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the server
+    Serve(Box<ServeOptions>),
     /// Users of this host
     #[command(subcommand)]
     User(UserCommand),
@@ -316,6 +319,7 @@ struct Format {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
+        Command::Serve(options) => serve::run(&cli.place, *options),
         Command::Doctor(DoctorArgs { unit: true, .. }) => doctor::unit(&cli.place),
         command => runtime().and_then(|rt| rt.block_on(order(&cli.place, command))),
     };
@@ -334,6 +338,8 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 async fn order(place: &Place, command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        // `main` runs it by itself, for it needs another runtime.
+        Command::Serve(_) => Ok(ExitCode::FAILURE),
         Command::User(c) => orders::user(place, c).await,
         Command::Token(c) => orders::token(place, c).await,
         Command::Context(c) => orders::context(place, c).await,
@@ -357,6 +363,8 @@ mod tests {
     #[test]
     fn the_issue_s_lines_are_understood() {
         for line in [
+            "wharf serve --config f --data-root d --run-dir r --socket s --listen 127.0.0.1:0",
+            "wharf serve --insecure-registry localhost:5000 --insecure-registry 10.0.0.0/8 --registry-mirror http://m",
             "wharf user add ada --admin --unix-user ada --password-stdin",
             "wharf token create --user ada --tenant t --name x --expires 30d",
             "wharf context --user ada --tenant t --out /tmp/x",
