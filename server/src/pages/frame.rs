@@ -53,7 +53,8 @@ impl Frame {
     /// The page's frame.
     pub fn page(&self, title: impl Into<String>, section: &'static str) -> Page {
         let person = self.who.as_ref().map(|who| {
-            let tenants: Vec<String> = Vec::new();
+            let tenants: Vec<String> =
+                who.user.map_or(Vec::new(), |u| self.app.accounts.tenants().of_user(u).into_iter().map(|(t, _)| t.name.clone()).collect());
             Person {
                 name: who.name.clone(),
                 tenant: who.tenant_name.clone(),

@@ -119,7 +119,7 @@ fn happened(event: &Event, base: &str) -> Option<Happened> {
 
 /// What the tenant uses of what it may use.
 async fn quota(app: &crate::App, who: &engine::Subject, containers: &[Container], images: usize) -> Vec<Meter> {
-    let quota = engine::tenant::Quota::default();
+    let quota = app.accounts.tenants().get(who.tenant).map(|t| t.quota).unwrap_or_default();
     let mut memory = 0;
     let mut processes = 0;
     // Stats are a few file reads each; a host's worth of containers of one tenant is still a millisecond or two.

@@ -3,6 +3,7 @@
 //! Every view is a GET whose address can be given to a colleague; every change is a form that works without scripts and
 //! answers 303. Addresses of objects begin with `/ui/t/<tenant>`.
 
+mod account;
 mod containers;
 mod create;
 mod door;
@@ -15,6 +16,7 @@ mod images;
 mod logs;
 mod networks;
 mod operations;
+mod people;
 mod search;
 pub mod shell;
 mod show;
@@ -26,7 +28,7 @@ pub use frame::refused;
 pub use images::begin_pull;
 
 use crate::route::{Permission, Routes};
-use Permission::{Public, Read, Write};
+use Permission::{Admin, Public, Read, Write};
 
 /// The routes of the pages.
 pub fn routes() -> Routes {
@@ -35,6 +37,27 @@ pub fn routes() -> Routes {
         .get("/ui", Public, door::root)
         .get("/ui/static/{file}", Public, files::asset)
         .post("/ui/theme", Public, door::theme)
+        .get("/ui/login", Public, door::login_form)
+        .post("/ui/login", Public, door::login)
+        .post("/ui/logout", Read, door::logout)
+        .get("/ui/setup", Public, door::setup_form)
+        .post("/ui/setup", Public, door::setup)
+        .get("/ui/account", Read, account::page)
+        .post("/ui/account/password", Read, account::password)
+        .post("/ui/account/sessions/{id}/end", Read, account::end_session)
+        .post("/ui/account/tokens", Read, account::add_token)
+        .post("/ui/account/tokens/{id}/revoke", Read, account::revoke_token)
+        .post("/ui/account/certificates", Read, account::add_certificate)
+        .post("/ui/account/certificates/{id}/revoke", Read, account::revoke_certificate)
+        .get("/ui/users", Admin, people::list)
+        .get("/ui/users/new", Admin, people::form)
+        .post("/ui/users/new", Admin, people::add)
+        .get("/ui/users/{name}", Admin, people::show)
+        .post("/ui/users/{name}/disable", Admin, people::disable)
+        .post("/ui/users/{name}/enable", Admin, people::enable)
+        .post("/ui/users/{name}/grants", Admin, people::add_grant)
+        .post("/ui/users/{name}/grants/{id}/remove", Admin, people::remove_grant)
+        .get("/ui/audit", Admin, people::audit)
         .get("/ui/", Read, home::home)
         .get("/ui/search", Read, search::search)
         .get("/ui/ws/events", Read, events::events)
