@@ -6,9 +6,16 @@
 
 mod attach;
 mod facade;
+mod firewall;
+mod ipam;
+mod kernel;
+mod link;
 mod networks;
 mod view;
 
 pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
 pub use networks::Networks;
 pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
+
+#[cfg(test)]
+mod testing;

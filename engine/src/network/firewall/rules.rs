@@ -1,0 +1,314 @@
+//! The static part of our tables: sets, chains and rules. Everything that changes is an element of a set or map.
+//!
+//! Table `inet`: what enters and leaves bridges. Table `bridge`: what a container's veth may say (anti-spoof).
+//! The order of rules is the security: `golden` tests hold it.
+
+use super::Family;
+use super::expression::{Conntrack, Expression, Expression::*, Header, Meta, Verdict};
+
+/// A set's or map's key and value types, as nft numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+#[allow(missing_docs)]
+pub enum Type {
+    Ip4 = 7,
+    Ip6 = 8,
+    Ether = 9,
+    Protocol = 12,
+    Port = 13,
+    Name = 41,
+}
+
+impl Type {
+    /// Bytes, without padding.
+    pub fn size(self) -> u32 {
+        match self {
+            Type::Ip4 => 4,
+            Type::Ip6 | Type::Name => 16,
+            Type::Ether => 6,
+            Type::Protocol => 1,
+            Type::Port => 2,
+        }
+    }
+}
+
+/// A set or map.
+#[derive(Debug, Clone, Copy)]
+#[allow(missing_docs)]
+pub struct Set {
+    pub family: Family,
+    pub name: &'static str,
+    pub key: &'static [Type],
+    pub value: &'static [Type],
+    pub interval: bool,
+}
+
+const fn set(family: Family, name: &'static str, key: &'static [Type]) -> Set {
+    Set { family, name, key, value: &[], interval: false }
+}
+const fn map(name: &'static str, key: &'static [Type], value: &'static [Type]) -> Set {
+    Set { family: Family::Inet, name, key, value, interval: false }
+}
+
+/// All sets and maps. Names are bound in `Element` below and in the rules.
+pub const SETS: &[Set] = &[
+    set(Family::Inet, "bridges", &[Type::Name]),
+    set(Family::Inet, "internal", &[Type::Name]),
+    set(Family::Inet, "masquerade", &[Type::Name]),
+    // (bridge . same bridge): a packet that goes back where it came from.
+    set(Family::Inet, "hairpin", &[Type::Name, Type::Name]),
+    Set { family: Family::Inet, name: "subnets4", key: &[Type::Ip4], value: &[], interval: true },
+    Set { family: Family::Inet, name: "subnets6", key: &[Type::Ip6], value: &[], interval: true },
+    map("ports4", &[Type::Ip4, Type::Protocol, Type::Port], &[Type::Ip4, Type::Port]),
+    map("ports4_any", &[Type::Protocol, Type::Port], &[Type::Ip4, Type::Port]),
+    map("ports6", &[Type::Ip6, Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
+    map("ports6_any", &[Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
+    set(Family::Bridge, "veths", &[Type::Name]),
+    set(Family::Bridge, "ether", &[Type::Name, Type::Ether]),
+    set(Family::Bridge, "arp4", &[Type::Name, Type::Ether, Type::Ip4]),
+    set(Family::Bridge, "address4", &[Type::Name, Type::Ip4]),
+    set(Family::Bridge, "address6", &[Type::Name, Type::Ip6]),
+    set(Family::Bridge, "separate", &[Type::Name]),
+];
+
+/// A base chain with its rules.
+#[derive(Debug)]
+#[allow(missing_docs)]
+pub struct Chain {
+    pub family: Family,
+    pub name: &'static str,
+    pub kind: &'static str,
+    /// NF_INET_* or NF_BR_*: 0 prerouting, 1 input, 2 forward, 3 output, 4 postrouting.
+    pub hook: u32,
+    pub priority: i32,
+    pub rules: Vec<Vec<Expression>>,
+}
+
+const ACCEPT: Expression = Verdict(Verdict::Accept);
+const DROP: Expression = Verdict(Verdict::Drop);
+const V4: u8 = 2;
+const V6: u8 = 10;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+const RTN_LOCAL: u32 = 2;
+// enum ip_conntrack_info, as `ct state` bits: established 2, related 4. IPS_DST_NAT: 32.
+const ESTABLISHED_RELATED: u32 = 2 | 4;
+const DNATED: u32 = 32;
+
+fn name(text: &str) -> Vec<u8> {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes.resize(16, 0);
+    bytes
+}
+
+fn rule(parts: &[&[Expression]]) -> Vec<Expression> {
+    parts.concat()
+}
+
+fn family(nfproto: u8) -> [Expression; 2] {
+    [Meta(Meta::NfProto, 0), Equal(0, vec![nfproto])]
+}
+fn protocol(l4: u8) -> [Expression; 2] {
+    [Meta(Meta::L4Proto, 0), Equal(0, vec![l4])]
+}
+fn established() -> [Expression; 2] {
+    [Ct(Conntrack::State, 0), AnyBit(0, ESTABLISHED_RELATED)]
+}
+fn dnated() -> [Expression; 2] {
+    [Ct(Conntrack::Status, 0), AnyBit(0, DNATED)]
+}
+fn from(set: &'static str) -> [Expression; 2] {
+    [Meta(Meta::InName, 0), In(set, 0)]
+}
+fn not_from(set: &'static str) -> [Expression; 2] {
+    [Meta(Meta::InName, 0), NotIn(set, 0)]
+}
+fn to(set: &'static str) -> [Expression; 2] {
+    [Meta(Meta::OutName, 0), In(set, 0)]
+}
+fn hairpin() -> [Expression; 3] {
+    [Meta(Meta::InName, 0), Meta(Meta::OutName, 4), In("hairpin", 0)]
+}
+fn destination4() -> Expression {
+    Payload(Header::Network, 16, 4, 0)
+}
+fn destination6() -> Expression {
+    Payload(Header::Network, 24, 16, 0)
+}
+fn local(by_interface: bool) -> [Expression; 2] {
+    [FibType(by_interface, 0), Equal(0, RTN_LOCAL.to_ne_bytes().to_vec())]
+}
+fn ether(kind: u16) -> [Expression; 2] {
+    [Payload(Header::Link, 12, 2, 0), Equal(0, kind.to_be_bytes().to_vec())]
+}
+fn icmp_type(kind: u8) -> [Expression; 2] {
+    [Payload(Header::Transport, 0, 1, 0), Equal(0, vec![kind])]
+}
+fn port(offset: u32, number: u16) -> [Expression; 2] {
+    [Payload(Header::Transport, offset, 2, 0), Equal(0, number.to_be_bytes().to_vec())]
+}
+
+/// Published ports: the address's own entry first, then the one for all addresses.
+fn publish(output: bool) -> Vec<Vec<Expression>> {
+    let not_loopback: Vec<Expression> = if output {
+        // 127/8 cannot be translated without route_localnet: the shim's listeners serve it.
+        vec![Payload(Header::Network, 16, 1, 0), Unequal(0, vec![127])]
+    } else {
+        Vec::new()
+    };
+    vec![
+        rule(&[
+            &family(V4),
+            &not_loopback,
+            &local(false),
+            &[destination4(), Meta(Meta::L4Proto, 1), Payload(Header::Transport, 2, 2, 2), Map("ports4", 0, 0), Dnat(Family::Ip, 0, 1)],
+        ]),
+        rule(&[
+            &family(V4),
+            &not_loopback,
+            &local(false),
+            &[Meta(Meta::L4Proto, 0), Payload(Header::Transport, 2, 2, 1), Map("ports4_any", 0, 0), Dnat(Family::Ip, 0, 1)],
+        ]),
+        rule(&[
+            &family(V6),
+            &local(false),
+            &[destination6(), Meta(Meta::L4Proto, 4), Payload(Header::Transport, 2, 2, 5), Map("ports6", 0, 0), Dnat(Family::Ip6, 0, 4)],
+        ]),
+        rule(&[
+            &family(V6),
+            // ::1 is the shim's, as 127/8.
+            &[destination6(), Unequal(0, std::net::Ipv6Addr::LOCALHOST.octets().to_vec())],
+            &local(false),
+            &[Meta(Meta::L4Proto, 0), Payload(Header::Transport, 2, 2, 1), Map("ports6_any", 0, 0), Dnat(Family::Ip6, 0, 4)],
+        ]),
+    ]
+}
+
+/// All chains.
+pub fn chains() -> Vec<Chain> {
+    let inet = |name, kind, hook, priority, rules| Chain { family: Family::Inet, name, kind, hook, priority, rules };
+    let metadata6: [u8; 16] = [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
+    vec![
+        // Before DNAT: containers' addresses and 127/8 are nobody's business outside (moby #45610, CVE-2020-8558).
+        inet(
+            "guard",
+            "filter",
+            0,
+            -150,
+            vec![
+                rule(&[&[Meta(Meta::InName, 0), Equal(0, name("lo"))], &[ACCEPT]]),
+                rule(&[&family(V4), &[Payload(Header::Network, 16, 1, 0), Equal(0, vec![127])], &[DROP]]),
+                rule(&[&family(V4), &[Payload(Header::Network, 12, 1, 0), Equal(0, vec![127])], &[DROP]]),
+                rule(&[&established(), &[ACCEPT]]),
+                rule(&[&family(V4), &[destination4(), In("subnets4", 0)], &not_from("bridges"), &[DROP]]),
+                rule(&[&family(V6), &[destination6(), In("subnets6", 0)], &not_from("bridges"), &[DROP]]),
+            ],
+        ),
+        inet("publish", "nat", 0, -100, publish(false)),
+        inet("publish_local", "nat", 3, -100, publish(true)),
+        inet(
+            "source",
+            "nat",
+            4,
+            100,
+            vec![
+                // A container that talks to a neighbour by the host's address must hear the answer from the host.
+                rule(&[&hairpin(), &dnated(), &[Masquerade]]),
+                rule(&[&hairpin(), &[Verdict(Verdict::Return)]]),
+                rule(&[&from("masquerade"), &[Masquerade]]),
+            ],
+        ),
+        inet(
+            "input",
+            "filter",
+            1,
+            0,
+            vec![
+                rule(&[&not_from("bridges"), &[ACCEPT]]),
+                rule(&[&established(), &[ACCEPT]]),
+                rule(&[&family(V6), &protocol(ICMP6), &icmp_type(133), &[ACCEPT]]),
+                rule(&[&family(V6), &protocol(ICMP6), &icmp_type(135), &[ACCEPT]]),
+                rule(&[&family(V6), &protocol(ICMP6), &icmp_type(136), &[ACCEPT]]),
+                rule(&[&family(V4), &protocol(ICMP), &icmp_type(8), &local(true), &[ACCEPT]]),
+                rule(&[&family(V6), &protocol(ICMP6), &icmp_type(128), &local(true), &[ACCEPT]]),
+                // Other tenants' gateways are local addresses too: they answer nothing.
+                rule(&[&family(V4), &[destination4(), In("subnets4", 0)], &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())], &[DROP]]),
+                rule(&[&family(V6), &[destination6(), In("subnets6", 0)], &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())], &[DROP]]),
+                // The host's DNS server, where resolv.conf names one of the host's own addresses.
+                rule(&[&protocol(UDP), &port(2, 53), &[ACCEPT]]),
+                rule(&[&protocol(TCP), &port(2, 53), &[ACCEPT]]),
+                rule(&[&protocol(TCP), &[Reset]]),
+                rule(&[&protocol(UDP), &[Reject]]),
+                rule(&[&[DROP]]),
+            ],
+        ),
+        inet(
+            "forward",
+            "filter",
+            2,
+            0,
+            vec![
+                rule(&[&established(), &[ACCEPT]]),
+                rule(&[&from("internal"), &[DROP]]),
+                rule(&[&to("internal"), &[DROP]]),
+                rule(&[&from("bridges"), &family(V4), &[destination4(), Masked(0, vec![255, 255, 0, 0], vec![169, 254, 0, 0])], &[DROP]]),
+                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, metadata6.to_vec())], &[DROP]]),
+                rule(&[&to("bridges"), &dnated(), &[ACCEPT]]),
+                rule(&[&to("bridges"), &[DROP]]),
+                rule(&[&from("bridges"), &[ACCEPT]]),
+            ],
+        ),
+        Chain {
+            family: Family::Bridge,
+            name: "speak",
+            kind: "filter",
+            hook: 0,
+            priority: -300,
+            rules: vec![
+                rule(&[&not_from("veths"), &[ACCEPT]]),
+                rule(&[&[Meta(Meta::InName, 0), Payload(Header::Link, 6, 6, 4), NotIn("ether", 0)], &[DROP]]),
+                // Nobody plays DHCP server.
+                rule(&[&ether(0x0800), &protocol(UDP), &port(0, 67), &[DROP]]),
+                rule(&[&ether(0x0800), &[Meta(Meta::InName, 0), Payload(Header::Network, 12, 4, 4), In("address4", 0)], &[ACCEPT]]),
+                rule(&[
+                    &ether(0x0806),
+                    &[Meta(Meta::InName, 0), Payload(Header::Network, 8, 6, 4), Payload(Header::Network, 14, 4, 6), In("arp4", 0)],
+                    &[ACCEPT],
+                ]),
+                // Router advertisements and redirects (CVE-2020-13401), DHCPv6 server.
+                rule(&[&ether(0x86dd), &protocol(ICMP6), &icmp_type(134), &[DROP]]),
+                rule(&[&ether(0x86dd), &protocol(ICMP6), &icmp_type(137), &[DROP]]),
+                rule(&[&ether(0x86dd), &protocol(UDP), &port(0, 547), &[DROP]]),
+                // A neighbour advertisement speaks for its target, which must be the speaker's own.
+                rule(&[
+                    &ether(0x86dd),
+                    &protocol(ICMP6),
+                    &icmp_type(136),
+                    &[Meta(Meta::InName, 0), Payload(Header::Transport, 8, 16, 4), NotIn("address6", 0)],
+                    &[DROP],
+                ]),
+                // Duplicate address detection asks from ::.
+                rule(&[
+                    &ether(0x86dd),
+                    &protocol(ICMP6),
+                    &icmp_type(135),
+                    &[Meta(Meta::InName, 0), Payload(Header::Transport, 8, 16, 4), In("address6", 0)],
+                    &[Payload(Header::Network, 8, 16, 0), Equal(0, vec![0; 16])],
+                    &[ACCEPT],
+                ]),
+                rule(&[&ether(0x86dd), &[Meta(Meta::InName, 0), Payload(Header::Network, 8, 16, 4), In("address6", 0)], &[ACCEPT]]),
+                rule(&[&[DROP]]),
+            ],
+        },
+        Chain {
+            family: Family::Bridge,
+            name: "separate",
+            kind: "filter",
+            hook: 2,
+            priority: 0,
+            rules: vec![rule(&[&from("separate"), &to("separate"), &[DROP]])],
+        },
+    ]
+}

@@ -1,0 +1,101 @@
+//! The one thread that talks to the kernel about networks. It lives in the network namespace in which it was made, visits
+//! containers' namespaces for a few microseconds, and does one job at a time (the kernel's own lock, RTNL, would serialise
+//! them anyway).
+
+use super::firewall::Firewall;
+use super::link::Routes;
+use crate::{Doing, Error, Result};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tokio::sync::{mpsc, oneshot};
+
+/// Waiting jobs. When full, callers wait.
+const QUEUE: usize = 256;
+
+/// What the thread works with.
+#[derive(Debug)]
+pub struct Kernel {
+    home: OwnedFd,
+    /// Links of the host.
+    pub routes: Routes,
+    /// Our tables.
+    pub firewall: Firewall,
+}
+
+impl Kernel {
+    fn open(table: String) -> io::Result<Self> {
+        let home = File::open("/proc/thread-self/ns/net")?.into();
+        Ok(Self { home, routes: Routes::open()?, firewall: Firewall::open(table)? })
+    }
+
+    /// Runs `work` inside a network namespace.
+    ///
+    /// # Panics
+    /// When the thread cannot come back: it must not go on in a stranger's namespace. Later jobs then fail.
+    pub fn inside<T>(&mut self, netns: BorrowedFd<'_>, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        move_into_link_name_space(netns, Some(LinkNameSpaceType::Network))?;
+        let outcome = work();
+        if let Err(e) = move_into_link_name_space(self.home.as_fd(), Some(LinkNameSpaceType::Network)) {
+            panic!("cannot return to the host's network namespace: {e}");
+        }
+        outcome
+    }
+}
+
+/// Writes a setting under /proc/sys/net of the thread's namespace. Absent ones (a kernel without IPv6) are no error.
+pub fn set(path: &str, value: &str) -> io::Result<()> {
+    match std::fs::write(format!("/proc/sys/net/{path}"), value) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+/// Reads such a setting.
+pub fn get(path: &str) -> io::Result<String> {
+    Ok(std::fs::read_to_string(format!("/proc/sys/net/{path}"))?.trim().to_owned())
+}
+
+type Job = Box<dyn FnOnce(&mut Kernel) + Send>;
+
+/// The way to the thread. It ends when the last copy is dropped.
+#[derive(Debug, Clone)]
+pub struct KernelThread {
+    jobs: mpsc::Sender<Job>,
+    /// The port id of our nft changes.
+    pub port: u32,
+}
+
+impl KernelThread {
+    /// Starts it in the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// When sockets for links or nf_tables cannot be had.
+    pub fn start(table: String) -> Result<Self> {
+        let mut kernel = Kernel::open(table).doing(|| "opening netlink sockets for networks and nf_tables".to_owned())?;
+        let port = kernel.firewall.port();
+        let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
+        std::thread::Builder::new()
+            .name("network".to_owned())
+            .spawn(move || {
+                while let Some(job) = queue.blocking_recv() {
+                    job(&mut kernel);
+                }
+            })
+            .doing(|| "starting the network thread".to_owned())?;
+        Ok(Self { jobs, port })
+    }
+
+    /// Runs a job on it and waits for its outcome. A job that was taken is done even if the caller goes away.
+    pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Kernel) -> Result<T> + Send + 'static) -> Result<T> {
+        let gone = || Error::new(crate::Kind::Unavailable, "the network thread has ended: restart the server");
+        let (answer, outcome) = oneshot::channel();
+        let job: Job = Box::new(move |kernel| {
+            // The caller may have gone; what was done stays and reconcile sees it.
+            let _ = answer.send(job(kernel));
+        });
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        outcome.await.map_err(|_| gone())?
+    }
+}

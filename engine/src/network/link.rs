@@ -1,0 +1,331 @@
+//! rtnetlink: bridges, veth pairs, addresses, routes. A blocking socket used by one thread; several messages go in one
+//! `send`, since the kernel works them off before `send` returns.
+
+use super::ipam::Cidr;
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST};
+use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
+use netlink_packet_route::link::{
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr};
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+const NETLINK_ROUTE: isize = 0;
+/// The main routing table.
+const RT_TABLE_MAIN: u8 = 254;
+
+/// An interface as the kernel tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its index.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The bridge it is a port of.
+    pub master: Option<u32>,
+    /// Whether it is switched on.
+    pub up: bool,
+}
+
+impl Link {
+    /// From a message, where it has a name.
+    pub fn parse(message: &LinkMessage) -> Option<Self> {
+        let mut link = Link {
+            index: message.header.index,
+            name: String::new(),
+            master: None,
+            up: message.header.flags.contains(LinkFlags::Up),
+        };
+        for attribute in &message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::Controller(index) => link.master = Some(*index),
+                _ => {}
+            }
+        }
+        (!link.name.is_empty()).then_some(link)
+    }
+}
+
+/// A message with its netlink flags.
+pub type Request = (RouteNetlinkMessage, u16);
+
+/// A bridge, not yet switched on. Its MAC is fixed: else it would change with its ports.
+pub fn new_bridge(name: &str, mac: [u8; 6], mtu: Option<u32>) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::Address(mac.to_vec()));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Bridge),
+        // Snooping without a querier loses multicast; and it is state that a container could fill.
+        LinkInfo::Data(InfoData::Bridge(vec![InfoBridge::MulticastSnooping(false)])),
+    ]));
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// The container's end of a veth.
+#[derive(Debug, Clone)]
+pub struct Peer<'a> {
+    /// `eth0`.
+    pub name: &'a str,
+    /// The index it shall have in its namespace; `None`: the kernel chooses.
+    pub index: Option<u32>,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The namespace it is born in.
+    pub netns: BorrowedFd<'a>,
+}
+
+/// A veth pair: the host's end as a port of a bridge (both down), the other made directly in its namespace.
+pub fn new_veth(name: &str, bridge: u32, mtu: Option<u32>, peer: &Peer) -> Request {
+    let mut other = LinkMessage::default();
+    other.header.index = peer.index.unwrap_or(0);
+    other.attributes.push(LinkAttribute::IfName(peer.name.to_owned()));
+    other.attributes.push(LinkAttribute::Address(peer.mac.to_vec()));
+    other.attributes.push(LinkAttribute::NetNsFd(peer.netns.as_raw_fd()));
+    other.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message.attributes.push(LinkAttribute::Controller(bridge));
+    message.attributes.extend(mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
+    ]));
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+fn named(name: &str) -> LinkMessage {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::IfName(name.to_owned()));
+    message
+}
+
+/// Gives an interface no link-local address: a bridge port needs none. To be sent before it is switched on.
+pub fn without_link_local(name: &str) -> Request {
+    let mut message = named(name);
+    message
+        .attributes
+        .push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])]));
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Switches an interface on.
+pub fn up(name: &str) -> Request {
+    let mut message = named(name);
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Makes an interface a port of a bridge.
+pub fn enslave(name: &str, bridge: u32) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Controller(bridge));
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Gives an interface another name. It must be down.
+pub fn rename(index: u32, name: &str) -> Request {
+    let mut message = named(name);
+    message.header.index = index;
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Removes an interface.
+pub fn delete(name: &str) -> Request {
+    (RouteNetlinkMessage::DelLink(named(name)), 0)
+}
+
+/// Gives an interface an address. IPv6: without duplicate detection, since addresses come from our own ledger and a
+/// container's first packet must not wait a second.
+pub fn address(index: u32, ip: IpAddr, length: u8) -> Request {
+    let mut message = AddressMessage::default();
+    message.header.family = if ip.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.prefix_len = length;
+    message.header.index = index;
+    message.attributes.push(AddressAttribute::Local(ip));
+    message.attributes.push(AddressAttribute::Address(ip));
+    match ip {
+        IpAddr::V4(a) if length < 31 => {
+            let mask = if length == 0 { u32::MAX } else { (1u32 << (32 - length)) - 1 };
+            message.attributes.push(AddressAttribute::Broadcast((u32::from(a) | mask).into()));
+        }
+        IpAddr::V4(_) => {}
+        IpAddr::V6(_) => message.header.flags = AddressHeaderFlags::Nodad,
+    }
+    (RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
+    let mut message = RouteMessage::default();
+    message.header.address_family = if gateway.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.table = RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Universe;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+    message.attributes.push(RouteAttribute::Oif(index));
+    message
+}
+
+/// The default route of a namespace, in place of another.
+pub fn add_default_route(index: u32, gateway: IpAddr) -> Request {
+    (RouteNetlinkMessage::NewRoute(default_route(index, gateway)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// Removes that route.
+pub fn delete_default_route(index: u32, gateway: IpAddr) -> Request {
+    (RouteNetlinkMessage::DelRoute(default_route(index, gateway)), 0)
+}
+
+/// A route socket in one network namespace.
+#[derive(Debug)]
+pub struct Routes {
+    socket: Socket,
+}
+
+impl Routes {
+    /// Opens it in the calling thread's network namespace.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        Ok(Self { socket })
+    }
+
+    /// Has the kernel do all of these, in order; all are tried.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub fn send(&mut self, requests: impl IntoIterator<Item = Request>) -> io::Result<()> {
+        let mut bytes = Vec::with_capacity(1024);
+        let mut count = 0;
+        for (payload, flags) in requests {
+            count += 1;
+            append(&mut bytes, payload, NLM_F_REQUEST | NLM_F_ACK | flags, count);
+        }
+        if count == 0 {
+            return Ok(());
+        }
+        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        let mut first = None;
+        let mut answered = 0;
+        while answered < count {
+            for message in self.receive()? {
+                if let NetlinkPayload::Error(error) = message.payload {
+                    answered += 1;
+                    if error.code.is_some() && first.is_none() {
+                        first = Some(error.to_io());
+                    }
+                }
+            }
+        }
+        first.map_or(Ok(()), Err)
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
+        let mut buffer = Vec::with_capacity(64 * 1024);
+        self.socket.recv(&mut buffer, 0)?;
+        let mut messages = Vec::new();
+        let mut rest = &buffer[..];
+        while rest.len() >= 16 {
+            let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+            if length < 16 || length > rest.len() {
+                break;
+            }
+            messages.push(NetlinkMessage::deserialize(&rest[..length]).map_err(io::Error::other)?);
+            rest = rest.get(length.next_multiple_of(4)..).unwrap_or(&[]);
+        }
+        Ok(messages)
+    }
+
+    fn dump(&mut self, payload: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut bytes = Vec::new();
+        append(&mut bytes, payload, NLM_F_REQUEST | NLM_F_DUMP, 1);
+        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        let mut all = Vec::new();
+        loop {
+            for message in self.receive()? {
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(all),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(inner) => all.push(inner),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// All interfaces.
+    pub fn links(&mut self) -> io::Result<Vec<Link>> {
+        let dump = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
+        Ok(dump
+            .iter()
+            .filter_map(|m| match m {
+                RouteNetlinkMessage::NewLink(link) => Link::parse(link),
+                _ => None,
+            })
+            .collect())
+    }
+
+    /// One interface by name.
+    pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        let mut bytes = Vec::new();
+        append(&mut bytes, RouteNetlinkMessage::GetLink(named(name)), NLM_F_REQUEST, 1);
+        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        for message in self.receive()? {
+            match message.payload {
+                NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(Link::parse(&link)),
+                NetlinkPayload::Error(e) if e.raw_code() == -libc::ENODEV => return Ok(None),
+                NetlinkPayload::Error(e) => return Err(e.to_io()),
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+
+    /// Destinations of all routes and addresses of all interfaces, but not the default route and not those over
+    /// interfaces that `ours` names.
+    pub fn busy(&mut self, ours: &[u32]) -> io::Result<Vec<Cidr>> {
+        let mut busy = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut request = RouteMessage::default();
+            request.header.address_family = family;
+            for message in self.dump(RouteNetlinkMessage::GetRoute(request))? {
+                let RouteNetlinkMessage::NewRoute(route) = message else { continue };
+                let length = route.header.destination_prefix_length;
+                let out = route.attributes.iter().find_map(|a| match a {
+                    RouteAttribute::Oif(index) => Some(*index),
+                    _ => None,
+                });
+                if length == 0 || out.is_some_and(|o| ours.contains(&o)) {
+                    continue;
+                }
+                let to = route.attributes.iter().find_map(|a| match a {
+                    RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(IpAddr::V4(*ip)),
+                    RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
+                    _ => None,
+                });
+                busy.extend(to.and_then(|ip| Cidr::new(ip, length).ok()));
+            }
+        }
+        Ok(busy)
+    }
+}
+
+fn append(bytes: &mut Vec<u8>, payload: RouteNetlinkMessage, flags: u16, sequence: u32) {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    header.sequence_number = sequence;
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(payload));
+    message.finalize();
+    let start = bytes.len();
+    bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+    message.serialize(&mut bytes[start..]);
+}
