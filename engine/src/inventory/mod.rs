@@ -7,6 +7,7 @@ pub(crate) mod audit;
 pub(crate) mod containers;
 pub(crate) mod grants;
 pub mod images;
+pub mod networks;
 pub(crate) mod tenants;
 pub(crate) mod volumes;
 

@@ -177,7 +177,8 @@ impl Pool {
     }
 
     /// How many are taken.
-    pub fn used(&self) -> usize {
+    #[cfg(test)]
+    fn used(&self) -> usize {
         self.taken.len()
     }
 }

@@ -89,13 +89,28 @@ impl KernelThread {
 
     /// Runs a job on it and waits for its outcome. A job that was taken is done even if the caller goes away.
     pub async fn run<T: Send + 'static>(&self, job: impl FnOnce(&mut Kernel) -> Result<T> + Send + 'static) -> Result<T> {
-        let gone = || Error::new(crate::Kind::Unavailable, "the network thread has ended: restart the server");
-        let (answer, outcome) = oneshot::channel();
-        let job: Job = Box::new(move |kernel| {
-            // The caller may have gone; what was done stays and reconcile sees it.
-            let _ = answer.send(job(kernel));
-        });
+        let (job, outcome) = with_answer(job);
         self.jobs.send(job).await.map_err(|_| gone())?;
         outcome.await.map_err(|_| gone())?
     }
+
+    /// The same from a thread that is not part of a runtime.
+    pub fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce(&mut Kernel) -> Result<T> + Send + 'static) -> Result<T> {
+        let (job, outcome) = with_answer(job);
+        self.jobs.blocking_send(job).map_err(|_| gone())?;
+        outcome.blocking_recv().map_err(|_| gone())?
+    }
+}
+
+fn gone() -> Error {
+    Error::new(crate::Kind::Unavailable, "the network thread has ended: restart the server")
+}
+
+fn with_answer<T: Send + 'static>(job: impl FnOnce(&mut Kernel) -> Result<T> + Send + 'static) -> (Job, oneshot::Receiver<Result<T>>) {
+    let (answer, outcome) = oneshot::channel();
+    let job: Job = Box::new(move |kernel| {
+        // The caller may have gone; what was done stays and reconcile sees it.
+        let _ = answer.send(job(kernel));
+    });
+    (job, outcome)
 }

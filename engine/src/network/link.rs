@@ -6,7 +6,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
+    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -35,12 +36,8 @@ pub struct Link {
 impl Link {
     /// From a message, where it has a name.
     pub fn parse(message: &LinkMessage) -> Option<Self> {
-        let mut link = Link {
-            index: message.header.index,
-            name: String::new(),
-            master: None,
-            up: message.header.flags.contains(LinkFlags::Up),
-        };
+        let mut link =
+            Link { index: message.header.index, name: String::new(), master: None, up: message.header.flags.contains(LinkFlags::Up) };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
@@ -74,8 +71,6 @@ pub fn new_bridge(name: &str, mac: [u8; 6], mtu: Option<u32>) -> Request {
 pub struct Peer<'a> {
     /// `eth0`.
     pub name: &'a str,
-    /// The index it shall have in its namespace; `None`: the kernel chooses.
-    pub index: Option<u32>,
     /// Its MAC address.
     pub mac: [u8; 6],
     /// The namespace it is born in.
@@ -85,7 +80,6 @@ pub struct Peer<'a> {
 /// A veth pair: the host's end as a port of a bridge (both down), the other made directly in its namespace.
 pub fn new_veth(name: &str, bridge: u32, mtu: Option<u32>, peer: &Peer) -> Request {
     let mut other = LinkMessage::default();
-    other.header.index = peer.index.unwrap_or(0);
     other.attributes.push(LinkAttribute::IfName(peer.name.to_owned()));
     other.attributes.push(LinkAttribute::Address(peer.mac.to_vec()));
     other.attributes.push(LinkAttribute::NetNsFd(peer.netns.as_raw_fd()));
@@ -94,10 +88,9 @@ pub fn new_veth(name: &str, bridge: u32, mtu: Option<u32>, peer: &Peer) -> Reque
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
     message.attributes.push(LinkAttribute::Controller(bridge));
     message.attributes.extend(mtu.map(LinkAttribute::Mtu));
-    message.attributes.push(LinkAttribute::LinkInfo(vec![
-        LinkInfo::Kind(InfoKind::Veth),
-        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
-    ]));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth), LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other)))]));
     (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
@@ -110,10 +103,19 @@ fn named(name: &str) -> LinkMessage {
 /// Gives an interface no link-local address: a bridge port needs none. To be sent before it is switched on.
 pub fn without_link_local(name: &str) -> Request {
     let mut message = named(name);
-    message
-        .attributes
-        .push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])]));
+    message.attributes.push(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)])]));
     (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Lets a bridge port send back where a packet came from: a container that talks to itself by the host's address. Needed
+/// where br_netfilter translates bridged packets, which then never leave the bridge.
+pub fn hairpin(name: &str) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::PortKind(InfoPortKind::Bridge),
+        LinkInfo::PortData(InfoPortData::BridgePort(vec![InfoBridgePort::HairpinMode(true)])),
+    ]));
+    (RouteNetlinkMessage::NewLink(message), 0)
 }
 
 /// Switches an interface on.
@@ -128,13 +130,6 @@ pub fn up(name: &str) -> Request {
 pub fn enslave(name: &str, bridge: u32) -> Request {
     let mut message = named(name);
     message.attributes.push(LinkAttribute::Controller(bridge));
-    (RouteNetlinkMessage::SetLink(message), 0)
-}
-
-/// Gives an interface another name. It must be down.
-pub fn rename(index: u32, name: &str) -> Request {
-    let mut message = named(name);
-    message.header.index = index;
     (RouteNetlinkMessage::SetLink(message), 0)
 }
 
@@ -178,11 +173,6 @@ fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
 /// The default route of a namespace, in place of another.
 pub fn add_default_route(index: u32, gateway: IpAddr) -> Request {
     (RouteNetlinkMessage::NewRoute(default_route(index, gateway)), NLM_F_CREATE | NLM_F_REPLACE)
-}
-
-/// Removes that route.
-pub fn delete_default_route(index: u32, gateway: IpAddr) -> Request {
-    (RouteNetlinkMessage::DelRoute(default_route(index, gateway)), 0)
 }
 
 /// A route socket in one network namespace.
@@ -274,10 +264,22 @@ impl Routes {
             .collect())
     }
 
+    /// Has the kernel take note at once that an interface has a carrier. Until it does, what is sent there is dropped; by
+    /// itself it does so up to a second later (link_watch.c). Asking for an interface makes it look (since 6.8).
+    pub fn settle(&mut self, index: u32) -> io::Result<()> {
+        let mut message = LinkMessage::default();
+        message.header.index = index;
+        self.get_link(message).map(drop)
+    }
+
     /// One interface by name.
     pub fn link(&mut self, name: &str) -> io::Result<Option<Link>> {
+        self.get_link(named(name))
+    }
+
+    fn get_link(&mut self, which: LinkMessage) -> io::Result<Option<Link>> {
         let mut bytes = Vec::new();
-        append(&mut bytes, RouteNetlinkMessage::GetLink(named(name)), NLM_F_REQUEST, 1);
+        append(&mut bytes, RouteNetlinkMessage::GetLink(which), NLM_F_REQUEST, 1);
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         for message in self.receive()? {
             match message.payload {

@@ -5,12 +5,19 @@
 //! of ours per family is static; networks, containers and ports are elements of its sets and maps.
 
 mod attach;
+mod dns;
+mod endpoint;
 mod facade;
 mod firewall;
 mod ipam;
 mod kernel;
 mod link;
 mod networks;
+mod plan;
+mod ports;
+mod publish;
+mod repair;
+mod state;
 mod view;
 
 pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
@@ -19,3 +26,5 @@ pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
 
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;

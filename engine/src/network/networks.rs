@@ -1,26 +1,88 @@
-//! The handle: networks of tenants and the attachments in them. Policy-free: the engine's facade has judged before.
+//! The handle: networks of tenants. Policy-free: the engine's facade has judged before. Attachments are in `endpoint`,
+//! repair and adoption in `repair`.
 
-use super::attach::{Alive, AttachRequest, Attachment, Prepared, Reserved, ResolverSpec};
+use super::dns;
+use super::kernel::{self, Kernel, KernelThread};
+use super::link;
+use super::plan;
+use super::state::{BridgeFacts, Net, State};
 use super::{Network, NetworkSpec, PortUse};
-use crate::id::{ContainerId, EndpointId, NetworkId, TenantId};
-use crate::inventory::{Inventory, Tx};
-use crate::{Error, Instance, Result};
+use crate::id::{NetworkId, TenantId};
+use crate::inventory::Inventory;
+use crate::inventory::networks::{self as rows, NetworkRow};
+use crate::{Doing, Error, Instance, Result};
+use jiff::Timestamp;
+use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The networks of this instance. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Networks(Arc<()>);
+pub struct Networks(pub(super) Arc<Inner>);
 
-#[allow(unused_variables)]
+/// What the handles share.
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub tag: String,
+    /// The name of our nft tables.
+    pub table: String,
+    /// Where automatic subnets begin to be looked for.
+    start: usize,
+    pub inventory: Inventory,
+    pub kernel: KernelThread,
+    state: Mutex<State>,
+    /// Held while networks come and go: names and subnets are decided by one at a time.
+    changing: tokio::sync::Mutex<()>,
+    pub dns: dns::Server,
+}
+
+impl Inner {
+    /// The state. A panic while it was held leaves it as it was: our changes to it are single steps.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What bridges' names begin with.
+    pub fn bridge_prefix(&self) -> String {
+        format!("w{}b", self.tag)
+    }
+
+    /// What veths' names begin with.
+    pub fn veth_prefix(&self) -> String {
+        format!("w{}v", self.tag)
+    }
+}
+
+/// Docker's text.
+pub(super) fn not_found(name: &str) -> Error {
+    Error::new(crate::Kind::NotFound, format!("network {name} not found"))
+}
+
 impl Networks {
     /// Loads the networks and makes what is missing of them in the kernel: in the network namespace of the calling thread.
+    /// Attachments in the database stay until [`Self::adopt`] tells which containers are alive.
     ///
     /// # Errors
     /// When the kernel refuses bridges or nf_tables (the message says what is missing).
     pub async fn open(instance: &Instance, inventory: Inventory) -> Result<Self> {
-        Err(Error::unsupported("network"))
+        let kernel = KernelThread::start(instance.name())?;
+        let mut state = State::default();
+        for row in rows::all(&inventory).await? {
+            state.insert(Net::load(row)?);
+        }
+        let tag = instance.tag().to_owned();
+        let dns = dns::Server::new()?;
+        let start = if instance.name() == "wharf" { 0 } else { usize::from_str_radix(&tag, 16).unwrap_or(0) };
+        let attachments = rows::endpoints(&inventory).await?;
+        let table = instance.name();
+        let inner = Inner { tag, table, start, inventory, kernel, state: Mutex::new(state), changing: tokio::sync::Mutex::new(()), dns };
+        let networks = Self(Arc::new(inner));
+        networks.restore(attachments);
+        let inner = networks.0.clone();
+        networks.0.kernel.run(move |kernel| inner.build_all(kernel)).await?;
+        networks.0.dns.start(Arc::downgrade(&networks.0))?;
+        networks.watch()?;
+        Ok(networks)
     }
 
     /// Makes a network; the text is a warning, usually empty.
@@ -28,114 +90,311 @@ impl Networks {
     /// # Errors
     /// `Conflict` for a taken name, `Forbidden` for overlapping subnets (as Docker's 403), `Invalid` for bad input.
     pub async fn create(&self, tenant: TenantId, spec: NetworkSpec) -> Result<(NetworkId, String)> {
-        Err(Error::unsupported("network create"))
+        let name = spec.name.clone();
+        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric());
+        if !first || name.len() > 255 || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
+            return Err(Error::invalid(format!("invalid network name {name:?}: expected [a-zA-Z0-9][a-zA-Z0-9_.-]*")));
+        }
+        self.ensure_predefined(tenant).await?;
+        let _one_at_a_time = self.0.changing.lock().await;
+        if ["bridge", "host", "none", "default"].contains(&name.as_str()) {
+            return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
+        }
+        if self.0.state().names.contains_key(&(tenant, name.clone())) {
+            return Err(Error::conflict(format!("network with name {name} already exists")));
+        }
+        let id = self.make(tenant, spec, false).await?;
+        Ok((id, String::new()))
+    }
+
+    /// Plans, writes and makes a bridge network. `changing` is held.
+    async fn make(&self, tenant: TenantId, spec: NetworkSpec, predefined: bool) -> Result<NetworkId> {
+        let mut busy = self.0.kernel.run(|k| k.routes.busy(&[]).doing(|| "reading the host's routes".to_owned())).await?;
+        busy.extend(self.0.state().subnets());
+        let plan = plan::plan(spec, &busy, &self.0.tag, self.0.start)?;
+        let id = NetworkId::random();
+        let ifname = plan.bridge.ifname.clone().unwrap_or_else(|| format!("{}{}", self.0.bridge_prefix(), &id.as_str()[..8]));
+        let row = NetworkRow { id, tenant, ifname, predefined, spec: plan.spec, chosen: plan.chosen, created: Timestamp::now() };
+        let id = row.id.clone();
+        let chosen_name = plan.bridge.ifname.is_some();
+        let mut net = Net { row: row.clone(), bridge: plan.bridge, index: None, v4: plan.v4, v6: plan.v6 };
+        let (facts, elements) = (net.facts(), net.elements());
+        net.index = Some(self.0.kernel.run(move |kernel| make_bridge(kernel, &facts, chosen_name)).await?);
+        self.0.state().insert(net);
+        let inner = self.0.clone();
+        let made = async {
+            self.0.kernel.run(move |kernel| inner.change(kernel, &[], &elements)).await?;
+            let mut tx = self.0.inventory.begin().await?;
+            rows::insert(&mut tx, &row).await?;
+            tx.commit().await.doing(|| format!("writing network {}", row.spec.name))
+        };
+        if let Err(error) = made.await {
+            if let Some(net) = self.0.state().remove(&id) {
+                self.unmake(net).await?;
+            }
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Removes a network's bridge, which is no longer in the state.
+    async fn unmake(&self, net: Net) -> Result<()> {
+        if !net.is_bridge() {
+            return Ok(());
+        }
+        let (ifname, elements, inner) = (net.row.ifname.clone(), net.elements(), self.0.clone());
+        self.0
+            .kernel
+            .run(move |kernel| {
+                delete_link(kernel, &ifname)?;
+                inner.change(kernel, &elements, &[])
+            })
+            .await
+    }
+
+    /// The three networks that every tenant has, made when they are first asked for.
+    async fn ensure_predefined(&self, tenant: TenantId) -> Result<()> {
+        let has = |name: &str| self.0.state().names.contains_key(&(tenant, name.to_owned()));
+        if has("bridge") && has("host") && has("none") {
+            return Ok(());
+        }
+        let _one_at_a_time = self.0.changing.lock().await;
+        if !has("bridge") {
+            let spec = NetworkSpec { name: "bridge".to_owned(), ..Default::default() };
+            self.make(tenant, spec, true).await?;
+        }
+        for (name, driver) in [("host", "host"), ("none", "null")] {
+            if has(name) {
+                continue;
+            }
+            let spec = NetworkSpec {
+                name: name.to_owned(),
+                driver: driver.to_owned(),
+                ipam_driver: "default".to_owned(),
+                ipv4: Some(true),
+                ipv6: Some(false),
+                ..Default::default()
+            };
+            let row = NetworkRow {
+                id: NetworkId::random(),
+                tenant,
+                ifname: String::new(),
+                predefined: true,
+                spec,
+                chosen: false,
+                created: Timestamp::now(),
+            };
+            let mut tx = self.0.inventory.begin().await?;
+            rows::insert(&mut tx, &row).await?;
+            tx.commit().await.doing(|| format!("writing network {name}"))?;
+            self.0.state().insert(Net::load(row)?);
+        }
+        Ok(())
     }
 
     /// The tenant's networks: bridge, host, none, then others by name.
     pub async fn list(&self, tenant: TenantId) -> Result<Vec<Network>> {
-        Err(Error::unsupported("network list"))
+        self.ensure_predefined(tenant).await?;
+        let state = self.0.state();
+        let mut all: Vec<Network> = state.networks.values().filter(|n| n.row.tenant == tenant).map(|n| state.view(n)).collect();
+        all.sort_by(|a, b| b.predefined.cmp(&a.predefined).then_with(|| a.spec.name.cmp(&b.spec.name)));
+        Ok(all)
     }
 
     /// One network, by id, name or unique id prefix.
+    ///
+    /// # Errors
+    /// `NotFound` with Docker's text, also for another tenant's.
     pub async fn get(&self, tenant: TenantId, name: &str) -> Result<Network> {
-        Err(Error::unsupported("network get"))
+        self.ensure_predefined(tenant).await?;
+        let state = self.0.state();
+        state.find(tenant, name).map(|net| state.view(net)).ok_or_else(|| not_found(name))
     }
 
     /// The tenant's own network named `bridge`, made when it is first asked for.
     pub async fn default_network(&self, tenant: TenantId) -> Result<Network> {
-        Err(Error::unsupported("network get"))
-    }
-
-    /// Removes a network that nobody is in.
-    ///
-    /// # Errors
-    /// `Forbidden` with Docker's "has active endpoints", or for a predefined network.
-    pub async fn remove(&self, tenant: TenantId, name: &str) -> Result<Network> {
-        Err(Error::unsupported("network remove"))
-    }
-
-    /// Takes address, MAC, names and host ports for a container in memory, and opens its host sockets.
-    ///
-    /// # Errors
-    /// Docker's texts for taken addresses and ports.
-    pub async fn reserve(&self, tenant: TenantId, network: &NetworkId, request: AttachRequest) -> Result<Reserved> {
-        Err(Error::unsupported("network attach"))
-    }
-
-    /// Writes an attachment's row in the caller's transaction.
-    pub async fn record(&self, tx: &mut Tx, attachment: &Attachment) -> Result<()> {
-        Err(Error::unsupported("network attach"))
-    }
-
-    /// Makes a reserved attachment real: veth into `netns` (unless prepared), addresses, routes, firewall elements.
-    pub async fn join(&self, attachment: &Attachment, netns: OwnedFd) -> Result<()> {
-        Err(Error::unsupported("network attach"))
-    }
-
-    /// [`Self::reserve`], [`Self::record`] in its own transaction, and [`Self::join`].
-    pub async fn attach(&self, tenant: TenantId, network: &NetworkId, request: AttachRequest, netns: OwnedFd) -> Result<Reserved> {
-        Err(Error::unsupported("network attach"))
-    }
-
-    /// Takes a container out of a network: interface, elements, address, ports, row. An absent endpoint is no error.
-    pub async fn detach(&self, endpoint: &EndpointId) -> Result<()> {
-        Err(Error::unsupported("network detach"))
-    }
-
-    /// Takes a container out of all its networks and ends its DNS.
-    pub async fn detach_container(&self, container: &ContainerId) -> Result<()> {
-        Err(Error::unsupported("network detach"))
-    }
-
-    /// A container's attachments.
-    pub fn attachments(&self, container: &ContainerId) -> Vec<Attachment> {
-        Vec::new()
-    }
-
-    /// Gives a container another name in DNS.
-    pub async fn rename(&self, container: &ContainerId, name: &str) -> Result<()> {
-        Err(Error::unsupported("network rename"))
-    }
-
-    /// Makes a veth on the tenant's default bridge in a pooled network namespace.
-    pub async fn prepare_netns(&self, tenant: TenantId, netns: OwnedFd) -> Result<Prepared> {
-        Err(Error::unsupported("pooled network namespaces"))
-    }
-
-    /// Gives a prepared veth back.
-    pub async fn discard(&self, prepared: Prepared) -> Result<()> {
-        Err(Error::unsupported("pooled network namespaces"))
-    }
-
-    /// Opens DNS at 127.0.0.11 in a container's namespace and serves it. The sockets returned are copies for the shim to
-    /// keep. Call it for containers in user-defined networks.
-    pub async fn serve_dns(&self, container: &ContainerId, netns: OwnedFd, spec: ResolverSpec) -> Result<Vec<OwnedFd>> {
-        Err(Error::unsupported("DNS"))
-    }
-
-    /// What a container's /etc/resolv.conf holds: 127.0.0.11 in user-defined networks (`embedded`), else the host's
-    /// servers without loopback ones.
-    pub fn resolv_conf(&self, embedded: bool, spec: &ResolverSpec) -> String {
-        String::new()
-    }
-
-    /// After the server's start: keeps the attachments of these containers, removes all others' remains.
-    pub async fn adopt(&self, alive: Vec<Alive>) -> Result<()> {
-        Err(Error::unsupported("network adopt"))
-    }
-
-    /// Compares kernel and inventory and repairs; returns what was repaired. Also runs by itself.
-    pub async fn reconcile(&self) -> Result<Vec<String>> {
-        Err(Error::unsupported("network reconcile"))
-    }
-
-    /// The tenant's published ports.
-    pub fn ports(&self, tenant: TenantId) -> Vec<PortUse> {
-        Vec::new()
+        self.get(tenant, "bridge").await
     }
 
     /// The address that `host-gateway` stands for: the gateway of the tenant's default network.
     pub async fn host_gateway(&self, tenant: TenantId) -> Result<Option<IpAddr>> {
-        Err(Error::unsupported("network get"))
+        self.ensure_predefined(tenant).await?;
+        let state = self.0.state();
+        Ok(state.find(tenant, "bridge").and_then(|net| net.v4.as_ref()).map(|s| s.gateway))
+    }
+
+    /// Removes a network that nobody is in; returns what it was.
+    ///
+    /// # Errors
+    /// `Forbidden` with Docker's "has active endpoints", or for a predefined network.
+    pub async fn remove(&self, tenant: TenantId, name: &str) -> Result<Network> {
+        self.ensure_predefined(tenant).await?;
+        let _one_at_a_time = self.0.changing.lock().await;
+        let (view, net) = {
+            let mut state = self.0.state();
+            let net = state.find(tenant, name).ok_or_else(|| not_found(name))?;
+            let view = state.view(net);
+            if view.predefined {
+                return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", view.spec.name)));
+            }
+            if let Some(member) = view.containers.values().next() {
+                let (n, e) = (&member.name, member.endpoint.short());
+                return Err(Error::forbidden(format!(
+                    "error while removing network: network {} has active endpoints (name:{n:?} id:{e:?})",
+                    view.spec.name
+                )));
+            }
+            // From here on nobody can join it.
+            (view.clone(), state.remove(&view.id))
+        };
+        let Some(net) = net else { return Err(not_found(name)) };
+        // The row first: should we die before the bridge is gone, `adopt` finds an orphan and removes it.
+        if let Err(error) = self.delete_row(&view.id).await {
+            self.0.state().insert(net);
+            return Err(error);
+        }
+        self.unmake(net).await?;
+        Ok(view)
+    }
+
+    async fn delete_row(&self, id: &NetworkId) -> Result<()> {
+        let mut tx = self.0.inventory.begin().await?;
+        rows::delete(&mut tx, id).await?;
+        tx.commit().await.doing(|| format!("removing network {}", id.short()))
+    }
+
+    /// Removes all networks of a tenant that is going away. Its containers are gone.
+    pub async fn remove_tenant(&self, tenant: TenantId) -> Result<()> {
+        let _one_at_a_time = self.0.changing.lock().await;
+        let ids: Vec<NetworkId> = self.0.state().networks.values().filter(|n| n.row.tenant == tenant).map(|n| n.row.id.clone()).collect();
+        for id in ids {
+            let net = self.0.state().remove(&id);
+            if let Some(net) = net {
+                self.unmake(net).await?;
+            }
+            self.delete_row(&id).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes everything of ours out of the kernel: tables, rules in others' chains, interfaces. For uninstalling and for
+    /// tests; the database stays.
+    pub async fn withdraw(&self) -> Result<()> {
+        let inner = self.0.clone();
+        self.0
+            .kernel
+            .run(move |kernel| {
+                let doing = || "taking our networks out of the kernel".to_owned();
+                let names: Vec<String> = {
+                    let mut state = inner.state();
+                    let veths = state.endpoints.values().filter(|e| e.installed).map(|e| e.attachment.host_ifname.clone());
+                    let names = veths.chain(state.networks.values().filter(|n| n.is_bridge()).map(|n| n.row.ifname.clone())).collect();
+                    // What is not there is not repaired.
+                    state.networks.values_mut().for_each(|n| n.index = None);
+                    names
+                };
+                for name in names {
+                    delete_link(kernel, &name)?;
+                }
+                kernel.firewall.close_foreign_chains().doing(doing)?;
+                kernel.firewall.remove().doing(doing)
+            })
+            .await
+    }
+
+    /// The tenant's published ports.
+    pub fn ports(&self, tenant: TenantId) -> Vec<PortUse> {
+        let state = self.0.state();
+        let own = |container: &crate::ContainerId| state.attachments(container).iter().any(|a| a.tenant == tenant);
+        state.ports.all().into_iter().filter(|u| own(&u.container)).collect()
+    }
+}
+
+impl Inner {
+    /// Changes elements; when the kernel's tables are not what we think, writes them anew from what we know, which holds
+    /// the change already.
+    pub fn change(&self, kernel: &mut Kernel, remove: &[super::firewall::Element], add: &[super::firewall::Element]) -> Result<()> {
+        if let Err(error) = kernel.firewall.change(remove, add) {
+            tracing::warn!(%error, "the firewall's tables were not as expected; writing them anew");
+            let elements = self.state().elements();
+            kernel.firewall.rebuild(&elements).doing(|| "writing the firewall's tables".to_owned())?;
+        }
+        Ok(())
+    }
+
+    /// Makes all that shall be in the host's network namespace and is not there: forwarding, tables, bridges.
+    pub fn build_all(&self, kernel: &mut Kernel) -> Result<()> {
+        kernel::set("ipv4/ip_forward", "1").doing(|| "switching on IPv4 forwarding (net.ipv4.ip_forward)".to_owned())?;
+        let elements = self.state().elements();
+        kernel
+            .firewall
+            .rebuild(&elements)
+            .doing(|| "writing our nft tables (the kernel needs CONFIG_NF_TABLES_INET, _BRIDGE, NFT_NAT, NFT_MASQ, NFT_CT, NFT_FIB_INET, NFT_REJECT_INET)".to_owned())?;
+        let opened =
+            kernel.firewall.open_foreign_chains(&self.bridge_prefix()).doing(|| "making way in other firewalls' chains".to_owned())?;
+        for chain in opened {
+            tracing::info!(chain, "another firewall drops forwarded packets; an accept rule for our bridges was put into it");
+        }
+        let facts: Vec<(NetworkId, BridgeFacts)> =
+            self.state().networks.values().filter(|n| n.is_bridge()).map(|n| (n.row.id.clone(), n.facts())).collect();
+        for (id, facts) in facts {
+            let index = make_bridge(kernel, &facts, false)?;
+            if let Some(net) = self.state().networks.get_mut(&id) {
+                net.index = Some(index);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Makes a bridge, or completes one that is there. `must_be_new`: its owner chose the name, and somebody else's interface
+/// must not become it.
+pub(super) fn make_bridge(kernel: &mut Kernel, facts: &BridgeFacts, must_be_new: bool) -> Result<u32> {
+    let name = &facts.ifname;
+    let doing = || format!("making the bridge {name}");
+    match kernel.routes.send([link::new_bridge(name, facts.mac, facts.mtu)]) {
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) && must_be_new => {
+            return Err(Error::conflict(format!("cannot create network: an interface named {name} exists on the host")));
+        }
+        Err(e) if e.raw_os_error() == Some(libc::EEXIST) => {}
+        other => other.doing(doing)?,
+    }
+    let made = kernel.routes.link(name).doing(doing)?.ok_or_else(|| Error::internal(doing(), io::Error::from_raw_os_error(libc::ENODEV)));
+    let index = made?.index;
+    // Nobody's router advertisement configures our bridges, and a network without IPv6 has none at all (CVE-2020-13401,
+    // CVE-2024-32473).
+    kernel::set(&format!("ipv6/conf/{name}/accept_ra"), "0").doing(doing)?;
+    kernel::set(&format!("ipv6/conf/{name}/disable_ipv6"), if facts.has_v6() { "0" } else { "1" }).doing(doing)?;
+    if facts.has_v6() {
+        forward_v6().doing(|| "switching on IPv6 forwarding".to_owned())?;
+    }
+    let addresses = facts.addresses.iter().map(|(ip, length)| link::address(index, *ip, *length));
+    kernel.routes.send(addresses.chain([link::up(name)])).doing(doing)?;
+    Ok(index)
+}
+
+/// Switches on IPv6 forwarding. Interfaces that got their address by router advertisement keep doing so: a forwarding
+/// host listens to them only when told twice (accept_ra=2).
+fn forward_v6() -> io::Result<()> {
+    if kernel::get("ipv6/conf/all/forwarding")? == "1" {
+        return Ok(());
+    }
+    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf")? {
+        let name = entry?.file_name();
+        let name = name.to_string_lossy();
+        let key = format!("ipv6/conf/{name}/accept_ra");
+        // `default` is for interfaces to come, ours among them; our bridges have 0.
+        if !matches!(name.as_ref(), "all" | "default") && kernel::get(&key)? == "1" {
+            kernel::set(&key, "2")?;
+        }
+    }
+    kernel::set("ipv6/conf/all/forwarding", "1")
+}
+
+/// Removes an interface; an absent one is no error.
+pub(super) fn delete_link(kernel: &mut Kernel, name: &str) -> Result<()> {
+    match kernel.routes.send([link::delete(name)]) {
+        Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+        other => other.doing(|| format!("removing the interface {name}")),
     }
 }

@@ -50,8 +50,7 @@ fn chains(netfilter: &mut Netfilter, own: &str) -> io::Result<Vec<Foreign>> {
             found.push(Foreign { family, table: table.to_owned(), chain: chain.to_owned() });
         }
     }
-    let docker: Vec<(Family, String)> =
-        found.iter().filter(|f| f.chain == "DOCKER-USER").map(|f| (f.family, f.table.clone())).collect();
+    let docker: Vec<(Family, String)> = found.iter().filter(|f| f.chain == "DOCKER-USER").map(|f| (f.family, f.table.clone())).collect();
     found.retain(|f| f.chain == "DOCKER-USER" || !docker.contains(&(f.family, f.table.clone())));
     Ok(found)
 }
@@ -79,11 +78,8 @@ pub fn open(netfilter: &mut Netfilter, own: &str, prefix: &str) -> io::Result<Ve
         let mut batch = Batch::default();
         for direction in [Meta::OutName, Meta::InName] {
             // A comparison shorter than the name is a comparison with its beginning: `oifname "prefix*"`.
-            let rule = [
-                Expression::Meta(direction, 0),
-                Expression::Equal(0, prefix.as_bytes().to_vec()),
-                Expression::Verdict(Verdict::Accept),
-            ];
+            let rule =
+                [Expression::Meta(direction, 0), Expression::Equal(0, prefix.as_bytes().to_vec()), Expression::Verdict(Verdict::Accept)];
             batch.add(Kind::NewRule, CREATE, foreign.family, |a| {
                 a.text(1, &foreign.table).text(2, &foreign.chain);
                 a.nest(4, |list| rule.iter().for_each(|e| e.encode(list)));

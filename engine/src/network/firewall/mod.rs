@@ -8,7 +8,7 @@ mod foreign;
 mod rules;
 mod wire;
 
-pub use wire::{Family, Netfilter, attribute, messages};
+pub use wire::{Family, Netfilter, messages, text};
 
 use super::ipam::Cidr;
 use crate::container::spec::Protocol;
@@ -63,10 +63,13 @@ impl Element {
         Self { set, key: parts.iter().flat_map(|p| pad(p)).collect(), end: None, value: Vec::new() }
     }
 
-    /// What a bridge needs.
-    pub fn bridge(ifname: &str, subnets: &[Cidr], internal: bool, masquerade: bool) -> Vec<Self> {
+    /// What a bridge needs. `icc`: its containers may talk to each other.
+    pub fn bridge(ifname: &str, subnets: &[Cidr], internal: bool, masquerade: bool, icc: bool) -> Vec<Self> {
         let n = name(ifname);
         let mut elements = vec![Self::new("bridges", &[&n]), Self::new("hairpin", &[&n, &n])];
+        if icc {
+            elements.push(Self::new("neighbours", &[&n, &n]));
+        }
         if internal {
             elements.push(Self::new("internal", &[&n]));
         } else if masquerade {
@@ -84,13 +87,17 @@ impl Element {
         elements
     }
 
-    /// What a container's veth needs to be heard. `separate`: not by its neighbours.
-    pub fn veth(ifname: &str, mac: [u8; 6], ipv4: Option<Ipv4Addr>, ipv6: &[Ipv6Addr], separate: bool) -> Vec<Self> {
+    /// What a container's veth on a bridge needs to be heard. `separate`: not by its neighbours.
+    pub fn veth(bridge: &str, ifname: &str, mac: [u8; 6], ipv4: Option<Ipv4Addr>, ipv6: &[Ipv6Addr], separate: bool) -> Vec<Self> {
         let n = name(ifname);
         let mut elements = vec![Self::new("veths", &[&n]), Self::new("ether", &[&n, &mac])];
         if let Some(ip) = ipv4 {
             elements.push(Self::new("address4", &[&n, &ip.octets()]));
             elements.push(Self::new("arp4", &[&n, &mac, &ip.octets()]));
+            elements.push(Self::new("members4", &[&name(bridge), &ip.octets()]));
+        }
+        for ip in ipv6.iter().filter(|ip| !ip.is_unicast_link_local()) {
+            elements.push(Self::new("members6", &[&name(bridge), &ip.octets()]));
         }
         for ip in ipv6 {
             elements.push(Self::new("address6", &[&n, &ip.octets()]));

@@ -57,6 +57,11 @@ pub const SETS: &[Set] = &[
     set(Family::Inet, "masquerade", &[Type::Name]),
     // (bridge . same bridge): a packet that goes back where it came from.
     set(Family::Inet, "hairpin", &[Type::Name, Type::Name]),
+    // (bridge . address of a container on it).
+    set(Family::Inet, "members4", &[Type::Name, Type::Ip4]),
+    set(Family::Inet, "members6", &[Type::Name, Type::Ip6]),
+    // As hairpin, of bridges whose containers may talk to each other. Where br_netfilter is on, bridged packets come by here.
+    set(Family::Inet, "neighbours", &[Type::Name, Type::Name]),
     Set { family: Family::Inet, name: "subnets4", key: &[Type::Ip4], value: &[], interval: true },
     Set { family: Family::Inet, name: "subnets6", key: &[Type::Ip6], value: &[], interval: true },
     map("ports4", &[Type::Ip4, Type::Protocol, Type::Port], &[Type::Ip4, Type::Port]),
@@ -128,8 +133,13 @@ fn not_from(set: &'static str) -> [Expression; 2] {
 fn to(set: &'static str) -> [Expression; 2] {
     [Meta(Meta::OutName, 0), In(set, 0)]
 }
-fn hairpin() -> [Expression; 3] {
-    [Meta(Meta::InName, 0), Meta(Meta::OutName, 4), In("hairpin", 0)]
+fn between(set: &'static str) -> [Expression; 3] {
+    [Meta(Meta::InName, 0), Meta(Meta::OutName, 4), In(set, 0)]
+}
+fn member(nfproto: u8) -> Vec<Expression> {
+    let (source, set) =
+        if nfproto == V4 { (Payload(Header::Network, 12, 4, 4), "members4") } else { (Payload(Header::Network, 8, 16, 4), "members6") };
+    rule(&[&family(nfproto), &[Meta(Meta::OutName, 0), source, In(set, 0)]])
 }
 fn destination4() -> Expression {
     Payload(Header::Network, 16, 4, 0)
@@ -214,9 +224,11 @@ pub fn chains() -> Vec<Chain> {
             4,
             100,
             vec![
-                // A container that talks to a neighbour by the host's address must hear the answer from the host.
-                rule(&[&hairpin(), &dnated(), &[Masquerade]]),
-                rule(&[&hairpin(), &[Verdict(Verdict::Return)]]),
+                // A container that talks to a neighbour, or itself, by the host's address must hear the answer from the
+                // host. By address and not by incoming interface: br_netfilter, where it is on, knows none here.
+                rule(&[&dnated(), &member(V4), &[Masquerade]]),
+                rule(&[&dnated(), &member(V6), &[Masquerade]]),
+                rule(&[&between("hairpin"), &[Verdict(Verdict::Return)]]),
                 rule(&[&from("masquerade"), &[Masquerade]]),
             ],
         ),
@@ -234,8 +246,18 @@ pub fn chains() -> Vec<Chain> {
                 rule(&[&family(V4), &protocol(ICMP), &icmp_type(8), &local(true), &[ACCEPT]]),
                 rule(&[&family(V6), &protocol(ICMP6), &icmp_type(128), &local(true), &[ACCEPT]]),
                 // Other tenants' gateways are local addresses too: they answer nothing.
-                rule(&[&family(V4), &[destination4(), In("subnets4", 0)], &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())], &[DROP]]),
-                rule(&[&family(V6), &[destination6(), In("subnets6", 0)], &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())], &[DROP]]),
+                rule(&[
+                    &family(V4),
+                    &[destination4(), In("subnets4", 0)],
+                    &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())],
+                    &[DROP],
+                ]),
+                rule(&[
+                    &family(V6),
+                    &[destination6(), In("subnets6", 0)],
+                    &[FibType(true, 0), Unequal(0, RTN_LOCAL.to_ne_bytes().to_vec())],
+                    &[DROP],
+                ]),
                 // The host's DNS server, where resolv.conf names one of the host's own addresses.
                 rule(&[&protocol(UDP), &port(2, 53), &[ACCEPT]]),
                 rule(&[&protocol(TCP), &port(2, 53), &[ACCEPT]]),
@@ -251,6 +273,7 @@ pub fn chains() -> Vec<Chain> {
             0,
             vec![
                 rule(&[&established(), &[ACCEPT]]),
+                rule(&[&between("neighbours"), &[ACCEPT]]),
                 rule(&[&from("internal"), &[DROP]]),
                 rule(&[&to("internal"), &[DROP]]),
                 rule(&[&from("bridges"), &family(V4), &[destination4(), Masked(0, vec![255, 255, 0, 0], vec![169, 254, 0, 0])], &[DROP]]),

@@ -4,10 +4,17 @@ use super::*;
 use crate::network::testing::{in_netns, json, run};
 
 fn elements() -> Vec<Element> {
-    let mut elements = Element::bridge("wtestb1", &["172.17.0.0/20".parse().unwrap(), "fd00:1::/64".parse().unwrap()], false, true);
+    let mut elements = Element::bridge("wtestb1", &["172.17.0.0/20".parse().unwrap(), "fd00:1::/64".parse().unwrap()], false, true, true);
     // Next to the first: the end of one interval is the beginning of the other.
-    elements.extend(Element::bridge("wtestb2", &["172.17.16.0/20".parse().unwrap()], true, true));
-    elements.extend(Element::veth("wtestv1", [2, 0x42, 1, 2, 3, 4], Some(Ipv4Addr::new(172, 17, 0, 2)), &["fd00:1::2".parse().unwrap()], true));
+    elements.extend(Element::bridge("wtestb2", &["172.17.16.0/20".parse().unwrap()], true, true, false));
+    elements.extend(Element::veth(
+        "wtestb1",
+        "wtestv1",
+        [2, 0x42, 1, 2, 3, 4],
+        Some(Ipv4Addr::new(172, 17, 0, 2)),
+        &["fd00:1::2".parse().unwrap()],
+        true,
+    ));
     let c4 = IpAddr::from([172, 17, 0, 2]);
     elements.push(Element::port(Protocol::Tcp, "0.0.0.0".parse().unwrap(), 8080, c4, 80));
     elements.push(Element::port(Protocol::Udp, "192.0.2.1".parse().unwrap(), 53, c4, 5353));
@@ -49,9 +56,8 @@ fn elements_come_and_go_and_a_missing_one_is_an_error() {
 fn thousands_of_elements_are_one_batch() {
     in_netns(|| {
         let mut firewall = Firewall::open("wharf-test".to_owned()).unwrap();
-        let many: Vec<Element> = (1..=5000u16)
-            .map(|p| Element::port(Protocol::Tcp, IpAddr::from([0, 0, 0, 0]), p, IpAddr::from([172, 17, 0, 2]), p))
-            .collect();
+        let many: Vec<Element> =
+            (1..=5000u16).map(|p| Element::port(Protocol::Tcp, IpAddr::from([0, 0, 0, 0]), p, IpAddr::from([172, 17, 0, 2]), p)).collect();
         firewall.rebuild(&many).unwrap();
         let map = json("nft -j list map inet wharf-test ports4_any");
         assert_eq!(map["nftables"][1]["map"]["elem"].as_array().unwrap().len(), 5000);

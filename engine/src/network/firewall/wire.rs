@@ -36,7 +36,6 @@ pub enum Kind {
     DelRule = 8,
     NewSet = 9,
     NewElements = 12,
-    GetElements = 13,
     DelElements = 14,
 }
 
