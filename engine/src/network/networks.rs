@@ -129,7 +129,8 @@ impl Networks {
             tx.commit().await.doing(|| format!("writing network {}", row.spec.name))
         };
         if let Err(error) = made.await {
-            if let Some(net) = self.0.state().remove(&id) {
+            let net = self.0.state().remove(&id);
+            if let Some(net) = net {
                 self.unmake(net).await?;
             }
             return Err(error);
