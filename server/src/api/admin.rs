@@ -97,9 +97,10 @@ where
         .delete("/api/v1/grants/{id}", Admin, admin_tenants::remove_grant)
         .get("/api/v1/audit", Admin, admin_audit::list)
         .get("/api/v1/audit/verify", Admin, admin_audit::verify)
+        .get("/api/v1/doctor", Admin, admin_audit::doctor)
 }
 
-/// A time as our API writes it: RFC 3339, UTC.
+/// A time as our API writes it: RFC 3339, UTC, milliseconds as the database has them.
 pub(super) fn time(at: Timestamp) -> String {
-    at.to_string()
+    format!("{at:.3}")
 }

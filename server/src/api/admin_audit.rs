@@ -1,4 +1,4 @@
-//! `/api/v1/audit`.
+//! `/api/v1/audit` and `/api/v1/doctor`.
 
 use super::admin::{Desk, time};
 use crate::auth::Refusal;
@@ -92,4 +92,11 @@ pub(super) async fn verify(State(desk): State<Desk>) -> Result<Json<VerifiedView
         Verified::Whole { rows } => VerifiedView { whole: true, rows: Some(rows), broken_at: None },
         Verified::Broken { seq } => VerifiedView { whole: false, rows: None, broken_at: Some(seq) },
     }))
+}
+
+/// What the host offers and lacks, as the running server found it at its start.
+pub(super) async fn doctor(State(desk): State<Desk>) -> Result<Json<serde_json::Value>, Refusal> {
+    let engine = desk.engine.as_ref().ok_or_else(|| engine::Error::conflict("no server runs: ask `wharf doctor`"))?;
+    let report = serde_json::to_value(engine.host()).map_err(|e| engine::Error::internal("writing the report", e))?;
+    Ok(Json(report))
 }

@@ -139,7 +139,7 @@ pub(super) async fn empty(desk: &Desk, who: &Subject, tenant: &Tenant, force: bo
         )));
     }
     for container in containers {
-        let options = RemoveOptions { force: true, volumes: true, ..RemoveOptions::default() };
+        let options = RemoveOptions { force: true, volumes: true };
         engine.remove_container(&inside, container.id.as_str(), options).await?;
     }
     for volume in engine.volumes(&inside, &Filters::new()).await? {

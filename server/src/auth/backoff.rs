@@ -25,10 +25,13 @@ type PlaceLimiter<C> =
 
 /// What is remembered about failures. Cheap to clone.
 pub struct Backoff<C: Clock = DefaultClock> {
-    failures: Arc<Mutex<HashMap<(String, IpAddr), Failure<C::Instant>>>>,
+    failures: Arc<Mutex<Failures<C::Instant>>>,
     places: Arc<PlaceLimiter<C>>,
     clock: C,
 }
+
+/// By account and place.
+type Failures<I> = HashMap<(String, IpAddr), Failure<I>>;
 
 struct Failure<I> {
     count: u32,

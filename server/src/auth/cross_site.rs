@@ -14,10 +14,10 @@ pub fn refuse(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
         return Ok(());
     }
     let foreign = || Err(Refusal::forbidden("this request was made by a page of another site"));
-    if let Some(site) = headers.get("sec-fetch-site") {
-        if !matches!(site.as_bytes(), b"same-origin" | b"none") {
-            return foreign();
-        }
+    if let Some(site) = headers.get("sec-fetch-site")
+        && !matches!(site.as_bytes(), b"same-origin" | b"none")
+    {
+        return foreign();
     }
     match headers.get(header::ORIGIN) {
         None => Ok(()),

@@ -24,8 +24,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use tower::ServiceExt;
 
 /// A whole desk on a folder of its own.
-struct House {
-    desk: Desk,
+pub(crate) struct House {
+    pub desk: Desk,
     router: axum::Router,
     folder: tempfile::TempDir,
     _instance: Instance,
@@ -34,7 +34,7 @@ struct House {
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 
 impl House {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self::with(false).await
     }
 
@@ -76,7 +76,7 @@ impl House {
         }
     }
 
-    async fn user(&self, name: &str, admin: bool, password: Option<&str>) {
+    pub async fn user(&self, name: &str, admin: bool, password: Option<&str>) {
         let add = AddUser { name: name.into(), admin, password: password.map(str::to_owned), unix_user: None };
         self.accounts().add_user(&self.root(), add).await.unwrap();
     }
@@ -368,6 +368,20 @@ async fn sec_k_sessions_work_for_pages_and_never_for_docker() {
     let response = house.answer(request(Method::GET, "/ui/probe", tcp(), &with, None)).await;
     assert!(response.headers()[header::LOCATION].to_str().unwrap().starts_with("/ui/login?next="));
     assert_eq!(house.get("/ui/login", tcp(), &with).await.1["name"], Value::Null, "a stale cookie does not bar the login");
+}
+
+#[tokio::test]
+async fn sec_k_pages_narrow_what_a_browser_may_do() {
+    let house = House::new().await;
+    for path in ["/ui/login", "/ui/probe"] {
+        let response = house.answer(request(Method::GET, path, tcp(), &[], None)).await;
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
+        assert!(policy.contains("frame-ancestors 'none'") && !policy.contains("unsafe"), "{policy}");
+        assert_eq!(response.headers()[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+        assert_eq!(response.headers()[header::CACHE_CONTROL], "no-store");
+    }
+    let docker = house.answer(request(Method::GET, "/_ping", tcp(), &[], None)).await;
+    assert!(!docker.headers().contains_key(header::CONTENT_SECURITY_POLICY));
 }
 
 #[tokio::test]

@@ -1,33 +1,56 @@
 //! `wharf doctor`: what the host offers and lacks, asked of the running server or found out here.
 
 use super::DoctorArgs;
+use super::door::Door;
 use crate::config::{Config, Place, ServeOptions};
 use anyhow::Context;
-use engine::Instance;
-use engine::host::{Gap, Host};
+use engine::host::Host;
+use engine::{Error, Instance};
+use http::Method;
+use serde_json::Value;
 use std::process::ExitCode;
 
 /// Prints the report. Fails when the server could not work here.
 pub(super) async fn run(place: &Place, args: DoctorArgs) -> anyhow::Result<ExitCode> {
-    let config = Config::load(place, ServeOptions::default())?;
-    let instance = Instance::open(&config.data_root, &config.run_dir)?;
-    let host = Host::probe(&instance)?;
-    if args.format.json {
-        println!("{:#}", serde_json::to_value(&host).context("writing the report")?);
-    } else {
-        print!("{}", text(&host));
+    if args.orphans {
+        return Err(Error::unsupported("wharf doctor --orphans").into());
     }
-    let fatal = host.gaps.iter().any(|g| g.fatal);
+    let config = Config::load(place, ServeOptions::default())?;
+    let report = if tokio::net::UnixStream::connect(&config.socket).await.is_ok() {
+        Door::open(place).await?.ask(Method::GET, "/api/v1/doctor", None).await?
+    } else {
+        let instance = Instance::open(&config.data_root, &config.run_dir)?;
+        serde_json::to_value(Host::probe(&instance)?).context("writing the report")?
+    };
+    if args.format.json {
+        println!("{report:#}");
+    } else {
+        print!("{}", text(&report));
+    }
+    let fatal = gaps(&report).any(|g| g["fatal"] == true);
     Ok(if fatal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-fn text(host: &Host) -> String {
-    let mut out = format!("kernel {}\n", host.kernel);
-    for Gap { what, consequence, remedy, fatal } in &host.gaps {
-        let mark = if *fatal { "FATAL" } else { "lacks" };
-        out.push_str(&format!("{mark}  {what}\n       {consequence}\n       {remedy}\n"));
+fn gaps(report: &Value) -> impl Iterator<Item = &Value> {
+    report["gaps"].as_array().into_iter().flatten()
+}
+
+fn text(report: &Value) -> String {
+    let word = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    let mut out = String::new();
+    // Facts first, each on its line; what is nested is for --json.
+    for (name, fact) in report.as_object().into_iter().flatten() {
+        match fact {
+            Value::String(text) => out.push_str(&format!("{}: {text}\n", name.replace('_', " "))),
+            Value::Number(_) | Value::Bool(_) => out.push_str(&format!("{}: {fact}\n", name.replace('_', " "))),
+            _ => {}
+        }
     }
-    if host.gaps.is_empty() {
+    for gap in gaps(report) {
+        let mark = if gap["fatal"] == true { "FATAL" } else { "lacks" };
+        out.push_str(&format!("{mark}  {}\n       {}\n       {}\n", word(&gap["what"]), word(&gap["consequence"]), word(&gap["remedy"])));
+    }
+    if gaps(report).next().is_none() {
         out.push_str("nothing is missing\n");
     }
     out

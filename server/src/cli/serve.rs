@@ -48,8 +48,8 @@ pub(super) fn run(place: &Place, options: ServeOptions) -> anyhow::Result<ExitCo
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("starting the runtime")?;
     let done = runtime.block_on(serve(config, spawner));
-    // Blocking work that is still under way (a password being hashed) is not waited for.
-    runtime.shutdown_timeout(Duration::from_secs(1));
+    // What is to last was written by `serve`; blocking work still under way (a password being hashed) is not waited for.
+    runtime.shutdown_background();
     done.map(|()| ExitCode::SUCCESS)
 }
 

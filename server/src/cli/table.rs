@@ -33,12 +33,24 @@ fn cell(value: &Value) -> String {
         Value::Bool(true) => "yes".to_owned(),
         Value::Bool(false) => "no".to_owned(),
         Value::String(text) if text.is_empty() => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => seconds(text).to_owned(),
         Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
-        Value::Object(fields) => fields.values().map(cell).collect::<Vec<_>>().join(":"),
+        // A membership: who or where, and as what.
+        Value::Object(fields) => {
+            let name = fields.iter().find(|(field, _)| *field != "role").map(|(_, v)| cell(v)).unwrap_or_default();
+            fields.get("role").map_or(name.clone(), |role| format!("{name} ({})", cell(role)))
+        }
         Value::Number(n) => n.to_string(),
     };
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A time without its fraction; any other text as it is.
+fn seconds(text: &str) -> &str {
+    match text.parse::<jiff::Timestamp>() {
+        Ok(_) => text.split_once('.').map_or(text, |(whole, _)| whole),
+        Err(_) => text,
+    }
 }
 
 #[cfg(test)]
@@ -48,7 +60,10 @@ mod tests {
 
     #[test]
     fn tables_line_up_and_control_characters_do_not_pass() {
-        let rows = json!([{"a": "x\u{1b}[2J", "b": null}, {"a": "longer text", "b": [1, true]}]);
-        assert_eq!(render(&rows, &[("A", "a"), ("BEE", "b")], false), "A             BEE\nx\u{fffd}[2J         -\nlonger text   1, yes\n");
+        let rows = json!([{"a": "x\u{1b}[2J", "b": null}, {"a": "longer text", "b": [1, true]}, {"a": "2026-11-24T09:33:34.412Z", "b": [{"role": "owner", "user": "ada"}]}]);
+        assert_eq!(
+            render(&rows, &[("A", "a"), ("BEE", "b")], false),
+            "A                     BEE\nx\u{fffd}[2J                 -\nlonger text           1, yes\n2026-11-24T09:33:34   ada (owner)\n"
+        );
     }
 }

@@ -10,3 +10,6 @@ pub mod tenants;
 pub mod unix;
 
 pub use connection::Serving;
+
+#[cfg(test)]
+mod tests;

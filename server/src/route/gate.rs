@@ -42,6 +42,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
         }
         Err(refusal) => refused(gate.face, &refusal, &parts),
     };
+    super::headers::add(gate.face, &mut response);
     if gate.face == Face::Docker {
         crate::docker::stamp(&mut response);
     }

@@ -4,6 +4,7 @@
 //! Three faces share it: Docker's API at its bare paths (never by cookie), ours under `/api/v1`, the pages under `/ui`.
 
 mod gate;
+mod headers;
 mod json;
 mod spelling;
 
