@@ -51,7 +51,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
 
 /// The subject, or why not. `None` only where the route is public.
 async fn judge(gate: &Gate, request: &Parts) -> Result<Option<Authenticated>, Refusal> {
-    cross_site::refuse(&request.method, &request.headers)?;
+    cross_site::refuse(&request.method, &request.uri, &request.headers)?;
     let who = authenticate(&gate.accounts, gate.face, request).await;
     let needed = match gate.permission {
         // A stale cookie does not keep anybody from the login page.
