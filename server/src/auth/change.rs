@@ -10,7 +10,7 @@ use crate::store::sessions::{self, Session};
 use crate::store::tokens::{self, Token};
 use crate::store::users::{self, NewUser, User};
 use engine::audit::Entry;
-use engine::{Doing, Error, Kind, Result, Scope, Subject, TenantId, UnixAccount};
+use engine::{Doing, Error, Kind, Result, Role, Scope, Subject, TenantId, UnixAccount, Via};
 use jiff::{SignedDuration, Timestamp};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -249,6 +249,7 @@ impl Accounts {
     /// # Errors
     /// `NotFound` when it is not one of `who`'s.
     pub async fn end_session(&self, who: &Subject, id: i64) -> Result<()> {
+        check_may_change(who)?;
         let found = self.read(|p| p.sessions.values().find(|s| s.id == id && Some(s.user) == who.user).cloned());
         let session = found.ok_or_else(|| Error::no_such("session", &id.to_string()))?;
         let mut tx = self.inventory().begin().await?;
@@ -270,7 +271,7 @@ impl Accounts {
     /// # Errors
     /// `Forbidden` when it would reach further than its owner; `Conflict` when there are too many.
     pub async fn add_token(&self, who: &Subject, owner: &User, add: AddToken) -> Result<(Token, Secret)> {
-        self.check_reach(owner, add.tenant, add.scope)?;
+        self.check_reach(who, owner, add.tenant, add.scope)?;
         if self.tokens(Some(owner.id)).len() >= TOKENS_PER_USER {
             return Err(Error::conflict(format!("{} has {TOKENS_PER_USER} tokens: revoke some", owner.name)));
         }
@@ -303,6 +304,7 @@ impl Accounts {
     /// # Errors
     /// `NotFound`.
     pub async fn revoke_token(&self, who: &Subject, id: i64) -> Result<()> {
+        check_may_change(who)?;
         let found = self.read(|p| p.tokens.values().find(|t| t.id == id && may_revoke(who, t.user)).cloned());
         let token = found.ok_or_else(|| Error::no_such("token", &id.to_string()))?;
         let mut tx = self.inventory().begin().await?;
@@ -327,7 +329,7 @@ impl Accounts {
         scope: Scope,
         name: &str,
     ) -> Result<(Certificate, Issued)> {
-        self.check_reach(owner, Some(tenant), scope)?;
+        self.check_reach(who, owner, Some(tenant), scope)?;
         let now = Timestamp::now();
         let tenant_name = self.tenants().get(tenant).map(|t| t.name.clone()).unwrap_or_default();
         let issued = ca.client(&owner.name, &tenant_name, now)?;
@@ -358,6 +360,7 @@ impl Accounts {
     /// # Errors
     /// `NotFound`.
     pub async fn revoke_certificate(&self, who: &Subject, id: i64) -> Result<()> {
+        check_may_change(who)?;
         let found = self.read(|p| p.certificates.values().find(|c| c.id == id && may_revoke(who, c.user)).cloned());
         let certificate = found.ok_or_else(|| Error::no_such("certificate", &id.to_string()))?;
         let mut tx = self.inventory().begin().await?;
@@ -369,8 +372,20 @@ impl Accounts {
         Ok(())
     }
 
-    /// A credential never reaches further than its owner.
-    fn check_reach(&self, owner: &User, tenant: Option<TenantId>, scope: Scope) -> Result<()> {
+    /// A credential never reaches further than its owner, nor than the credential it is made with: one for reading makes
+    /// none, and one for a tenant makes none for another.
+    fn check_reach(&self, who: &Subject, owner: &User, tenant: Option<TenantId>, scope: Scope) -> Result<()> {
+        check_may_change(who)?;
+        if scope > who.scope {
+            return Err(Error::forbidden("a credential cannot make one that reaches further than itself"));
+        }
+        let admin = who.role == Role::Admin && who.scope == Scope::Admin;
+        if who.user != Some(owner.id) && !admin {
+            return Err(Error::forbidden("only an administrator may do this for somebody else"));
+        }
+        if !admin && !matches!(who.via, Via::Session | Via::Socket) && tenant != Some(who.tenant) {
+            return Err(Error::forbidden(format!("this credential speaks for the tenant {} only", who.tenant_name)));
+        }
         if scope == Scope::Admin && !owner.admin {
             return Err(Error::forbidden(format!("{} is no administrator, so the scope can be read or write", owner.name)));
         }
@@ -387,8 +402,13 @@ impl Accounts {
 /// Where attempts without an address are counted.
 const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
+/// A credential for reading changes no credentials, by whatever route it came.
+fn check_may_change(who: &Subject) -> Result<()> {
+    if who.scope >= Scope::Write { Ok(()) } else { Err(Error::forbidden("this credential may only read")) }
+}
+
 fn may_revoke(who: &Subject, owner: engine::UserId) -> bool {
-    who.user == Some(owner) || (who.role == engine::Role::Admin && who.scope == Scope::Admin)
+    who.user == Some(owner) || (who.role == Role::Admin && who.scope == Scope::Admin)
 }
 
 /// A Unix account by name or number. Name services may take their time, so not on an async thread.
