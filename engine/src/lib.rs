@@ -2,6 +2,7 @@
 
 pub mod audit;
 mod blocking;
+pub mod build;
 pub mod caps;
 pub mod cgroup;
 pub mod container;
