@@ -1,0 +1,83 @@
+//! Docker's `json-file`: a line of JSON for each line or part of one, `{"log":"…\n","stream":"stdout","time":"…Z"}`.
+
+use super::files::Open;
+use super::local::Counted;
+use super::reader::Assembler;
+use crate::container::request::{LogOptions, StreamKind};
+use bytes::Bytes;
+use jiff::Timestamp;
+use std::borrow::Cow;
+use std::io;
+
+#[derive(serde::Deserialize)]
+struct Entry<'a> {
+    #[serde(borrow, default)]
+    log: Cow<'a, str>,
+    #[serde(borrow, default)]
+    stream: Cow<'a, str>,
+    #[serde(borrow)]
+    time: Cow<'a, str>,
+}
+
+/// One line of the file; `None` when it is damaged (dockerd skips those as well).
+fn entry(line: &[u8]) -> Option<(StreamKind, Timestamp, Cow<'_, str>)> {
+    let entry: Entry = serde_json::from_slice(line).ok()?;
+    let stream = if entry.stream == "stderr" { StreamKind::Stderr } else { StreamKind::Stdout };
+    Some((stream, entry.time.parse().ok()?, entry.log))
+}
+
+/// Gives the whole lines at the front of `bytes` to the assembler; how many bytes those were.
+pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {
+    let mut at = 0;
+    for newline in memchr::memchr_iter(b'\n', bytes) {
+        if assembler.past_until {
+            break;
+        }
+        if let Some((stream, time, text)) = entry(&bytes[at..newline]) {
+            assembler.push(stream, time, || Bytes::from(text.into_owned()));
+        }
+        at = newline + 1;
+    }
+    at
+}
+
+/// Walks lines backwards from `end` and counts; where to read on from.
+pub(super) fn walk_back(file: &Open, end: u64, options: &LogOptions, counted: &mut Counted) -> io::Result<u64> {
+    const WINDOW: u64 = 256 * 1024;
+    let mut at = end; // just behind a newline, or behind a torn last line
+    loop {
+        let start = at.saturating_sub(WINDOW);
+        #[allow(clippy::cast_possible_truncation)] // at most 256 KiB
+        let window = file.read_at(start, (at - start) as usize)?;
+        let Some(last) = memchr::memrchr(b'\n', &window) else { return Ok(start) };
+        let mut line_end = last;
+        loop {
+            let before = memchr::memrchr(b'\n', &window[..line_end]);
+            let line_start = match before {
+                Some(newline) => newline + 1,
+                None if start == 0 => 0,
+                None => break, // begins before the window
+            };
+            if let Some((stream, time, text)) = entry(&window[line_start..line_end]) {
+                let wanted = if stream == StreamKind::Stderr { options.stderr } else { options.stdout };
+                if options.since.is_some_and(|s| time < s) {
+                    return Ok(start + line_end as u64 + 1);
+                }
+                if wanted && options.until.is_none_or(|u| time <= u) {
+                    counted.add(stream, text.as_bytes());
+                }
+            }
+            if line_start == 0 && start == 0 {
+                return Ok(0);
+            }
+            line_end = line_start - 1;
+            if counted.enough() {
+                return Ok(start + line_start as u64);
+            }
+        }
+        if line_end == last && start > 0 && at - start == WINDOW && last + 1 == window.len() {
+            return Ok(start); // one line longer than the window: damaged
+        }
+        at = start + line_end as u64 + 1;
+    }
+}
