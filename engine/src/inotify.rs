@@ -16,6 +16,7 @@ const WANTED: WatchFlags = WatchFlags::MODIFY
     .union(WatchFlags::CREATE)
     .union(WatchFlags::MOVED_TO)
     .union(WatchFlags::MOVED_FROM)
+    .union(WatchFlags::DELETE)
     .union(WatchFlags::DELETE_SELF)
     .union(WatchFlags::MOVE_SELF);
 
@@ -28,7 +29,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Returns once something changed since the last call (or since the watch began). `None` when the file is gone.
+    /// Returns once something changed since the last call (or since the watch began). `None` when the file is gone; a
+    /// folder is gone for the kernel only when nobody holds a file of it open any more.
     pub async fn changed(&mut self) -> Option<()> {
         self.seen.changed().await.ok()
     }

@@ -89,16 +89,17 @@ impl Following {
                     None => Reader::open(&source, options, up)?,
                 };
                 let batch = reader.batch()?;
-                Ok::<_, std::io::Error>((reader, batch))
+                let removed = batch.lines.is_empty() && reader.removed()?;
+                Ok::<_, std::io::Error>((reader, batch, removed))
             });
-            let (reader, batch) = read.await.map_err(std::io::Error::other)??;
+            let (reader, batch, removed) = read.await.map_err(std::io::Error::other)??;
             let reader = self.reader.insert(reader);
             if !batch.lines.is_empty() {
                 self.finished = batch.past_until;
                 return Ok(Some(batch.lines));
             }
             let late = self.options.until.is_some_and(|until| Timestamp::now() > until);
-            if batch.past_until || !self.options.follow || !up || late || self.watch.is_none() {
+            if batch.past_until || !self.options.follow || !up || late || removed || self.watch.is_none() {
                 self.finished = true;
                 let rest = if up { Vec::new() } else { reader.finish() };
                 return Ok((!rest.is_empty()).then_some(rest));

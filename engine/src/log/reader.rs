@@ -148,6 +148,11 @@ impl Reader {
         Ok(true)
     }
 
+    /// Whether the log was removed while we read it. The folder's watch does not tell: our open file keeps it alive.
+    pub fn removed(&self) -> io::Result<bool> {
+        Ok(!self.files.is_empty() && files::names(&self.base)?.is_empty())
+    }
+
     /// The last lines, that nobody will complete.
     pub fn finish(&mut self) -> Vec<LogLine> {
         self.assembler.finish();
@@ -257,8 +262,13 @@ impl Assembler {
     pub fn finish(&mut self) {
         for stream in [StreamKind::Stdout, StreamKind::Stderr] {
             let (bytes, time) = std::mem::take(&mut self.open[stream as usize]);
-            if !bytes.is_empty() {
-                self.push(stream, time, || bytes.into());
+            if bytes.is_empty() {
+                continue;
+            }
+            // `tail` counted it as a line, though it has no newline to be told by.
+            match self.skip.checked_sub(1) {
+                Some(less) => self.skip = less,
+                None => self.push(stream, time, || bytes.into()),
             }
         }
     }
