@@ -27,7 +27,12 @@ pub(super) fn create(hierarchy: &Hierarchy, path: &Path, hand_down: HandDown) ->
         for part in path.components() {
             dir.push(part);
             match std::fs::create_dir(&dir) {
-                Ok(()) => prepare(hierarchy, &dir, &tree)?,
+                Ok(()) => {
+                    // Not by mkdir's mode, which the server's umask narrows: containers see their own groups.
+                    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+                    std::fs::set_permissions(&dir, open).doing(|| format!("opening cgroup {}", dir.display()))?;
+                    prepare(hierarchy, &dir, &tree)?;
+                }
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e).doing(|| format!("making cgroup {}", dir.display())),
             }

@@ -154,7 +154,11 @@ impl Engine {
         for (name, spec) in wanted {
             let network = match name {
                 "bridge" | "default" => self.networks_handle().default_network(tenant).await?,
-                other => self.networks_handle().get(tenant, other).await?,
+                // Not a 404: clients take that for an absent image and pull it.
+                other => self.networks_handle().get(tenant, other).await.map_err(|e| match e.is_not_found() {
+                    true => Error::invalid(e.to_string()),
+                    false => e,
+                })?,
             };
             joined.insert(network.spec.name, Joined { network: network.id, spec: spec.clone() });
         }
@@ -188,7 +192,9 @@ impl Engine {
         };
         for (name, mode) in [("upper", 0o755), ("work", 0o755), ("log", 0o700)] {
             let dir = path.join(name);
-            std::fs::DirBuilder::new().mode(mode).create(&dir).doing(doing)?;
+            std::fs::create_dir(&dir).doing(doing)?;
+            // Not by mkdir's mode, which the server's umask narrows: the upper folder is the container's `/`.
+            std::fs::set_permissions(&dir, std::os::unix::fs::PermissionsExt::from_mode(mode)).doing(doing)?;
             if name != "log" {
                 chown(&dir, Some(owner), Some(owner)).doing(doing)?;
             }

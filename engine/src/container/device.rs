@@ -42,7 +42,8 @@ fn add(nodes: &mut Vec<Node>, host: &Path, container: &str, access: Access, want
     let gone = |e: std::io::Error| {
         Error::invalid(format!("error gathering device information while adding custom device {:?}: {e}", host.display().to_string()))
     };
-    let meta = std::fs::metadata(host).map_err(gone);
+    // What was asked for by name may be a link; what a folder holds is taken as it is, for /dev has links to itself.
+    let meta = if wanted { std::fs::metadata(host) } else { std::fs::symlink_metadata(host) }.map_err(gone);
     let meta = match (meta, wanted) {
         (Ok(meta), _) => meta,
         (Err(error), true) => return Err(error),

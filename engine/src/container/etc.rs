@@ -8,7 +8,7 @@ use crate::network::{Reserved, ResolverSpec};
 use crate::{Doing, Result};
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::os::unix::fs::{OpenOptionsExt, fchown};
+use std::os::unix::fs::fchown;
 
 impl Engine {
     /// Writes the files for a start. A container that shares another's network gets the other's files.
@@ -98,7 +98,9 @@ fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<I
 fn write(path: &std::path::Path, text: &str, owner: u32) -> Result<()> {
     use std::io::Write as _;
     let doing = || format!("writing {}", path.display());
-    let mut file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o644).open(path).doing(doing)?;
+    let mut file = std::fs::File::options().write(true).create(true).truncate(true).open(path).doing(doing)?;
     file.write_all(text.as_bytes()).doing(doing)?;
+    // Not by open's mode, which the server's umask narrows.
+    file.set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).doing(doing)?;
     fchown(&file, Some(owner), Some(owner)).doing(doing)
 }

@@ -45,6 +45,11 @@ impl Engine {
             }
         }
         let _one = entry.lifecycle.lock().await;
+        self.forget_locked(entry, options).await
+    }
+
+    /// As `forget`, for a container whose lifecycle lock is held.
+    pub(super) async fn forget_locked(&self, entry: &Arc<Entry>, options: RemoveOptions) -> Result<()> {
         if entry.turns.borrow().removed {
             return Ok(());
         }

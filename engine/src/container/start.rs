@@ -103,7 +103,7 @@ impl Engine {
                 self.save_life(entry).await?;
                 entry.turns.send_modify(|_| {});
                 if entry.fixed.effective.auto_remove {
-                    self.forget(entry, RemoveOptions { force: true, volumes: true }).await?;
+                    self.forget_locked(entry, RemoveOptions { force: true, volumes: true }).await?;
                 }
                 Err(error)
             }
@@ -170,6 +170,7 @@ impl Engine {
         super::attach::now_up(entry, &up).await;
         self.save_life_later(entry);
         self.audit().outcome(intent, &Ok(())).await;
+        self.tell_mounts_and_networks(entry, Turn::Begun);
         self.tell_container(entry, "start", &[]);
         self.watch(entry, up);
         Ok(())
@@ -207,6 +208,7 @@ impl Engine {
         *entry.up.lock().unwrap_or_else(|e| e.into_inner()) = None;
         entry.writing.send_replace(false);
         self.save_life_later(entry);
+        self.tell_mounts_and_networks(entry, Turn::Ended);
         if oom_killed {
             self.tell_container(entry, "oom", &[]);
         }
@@ -248,6 +250,28 @@ impl Engine {
                 tracing::warn!(container.id = entry.id.short(), ?error, "a restart policy could not start its container");
             }
         });
+    }
+
+    /// Tells of the volumes and networks that a container begins or ceases to use.
+    fn tell_mounts_and_networks(&self, entry: &Entry, turn: Turn) {
+        let (volume, network) = match turn {
+            Turn::Begun => ("mount", "connect"),
+            Turn::Ended => ("unmount", "disconnect"),
+        };
+        for mount in entry.fixed.mounts.iter().filter(|m| m.kind == super::spec::MountKind::Volume) {
+            let attributes = [
+                ("container".to_owned(), entry.id.to_string()),
+                ("destination".to_owned(), mount.destination.clone()),
+                ("driver".to_owned(), "local".to_owned()),
+                ("propagation".to_owned(), String::new()),
+                ("read/write".to_owned(), mount.rw.to_string()),
+            ];
+            self.tell(entry.tenant, "volume", volume, &mount.name, attributes.into());
+        }
+        let networks = entry.record().mutable.networks.clone();
+        for (name, joined) in networks {
+            self.tell_network(entry, &joined.network, &name, network);
+        }
     }
 
     /// Starts the teardown of what the process held.
@@ -382,6 +406,13 @@ fn restart_delay(policy: &RestartPolicy, life: &super::record::Life, code: i32, 
     };
     let doublings = if lasted >= Duration::from_secs(10) { 0 } else { life.restarts.min(10) };
     again.then(|| Duration::from_millis((100u64 << doublings).min(60_000)))
+}
+
+/// Whether a process began or ended.
+#[derive(Clone, Copy)]
+enum Turn {
+    Begun,
+    Ended,
 }
 
 /// Reserved places in networks, given back unless kept.

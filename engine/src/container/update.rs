@@ -145,7 +145,7 @@ impl Engine {
             let done = engine.join_now(&entry, &network, endpoint).await;
             engine.audit().outcome(audit, &done).await;
             done?;
-            engine.tell_network(entry.tenant, &network, "connect", &entry);
+            engine.tell_network(&entry, &network.id, &network.spec.name, "connect");
             Ok(())
         })
         .await
@@ -213,7 +213,7 @@ impl Engine {
             .await;
             engine.audit().outcome(audit, &done).await;
             done?;
-            engine.tell_network(entry.tenant, &network, "disconnect", &entry);
+            engine.tell_network(&entry, &network.id, &network.spec.name, "disconnect");
             Ok(())
         })
         .await

@@ -126,12 +126,12 @@ impl Engine {
     }
 
     /// Tells that a container joined or left.
-    pub(crate) fn tell_network(&self, tenant: TenantId, network: &Network, action: &str, entry: &crate::container::record::Entry) {
+    pub(crate) fn tell_network(&self, entry: &crate::container::record::Entry, network: &NetworkId, name: &str, action: &str) {
         let attributes = [
             ("container".to_owned(), entry.id.to_string()),
-            ("name".to_owned(), network.spec.name.clone()),
-            ("type".to_owned(), network.spec.driver.clone()),
+            ("name".to_owned(), name.to_owned()),
+            ("type".to_owned(), "bridge".to_owned()),
         ];
-        self.tell(tenant, "network", action, network.id.as_str(), attributes.into());
+        self.tell(entry.tenant, "network", action, network.as_str(), attributes.into());
     }
 }

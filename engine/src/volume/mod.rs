@@ -10,7 +10,7 @@ use crate::inventory::{Inventory, Tx};
 use crate::{Doing, Error, Instance, Result, TenantId};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
-use std::os::unix::fs::{DirBuilderExt, chown};
+use std::os::unix::fs::chown;
 use std::path::PathBuf;
 use std::sync::{Arc, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -117,8 +117,9 @@ impl Volumes {
         };
         let data = self.data_folder(&row);
         let doing = || format!("making the folder of volume {}", row.name);
-        std::fs::DirBuilder::new().mode(0o701).create(self.root.join(&row.folder)).doing(doing)?;
-        std::fs::DirBuilder::new().mode(0o755).create(&data).doing(doing)?;
+        std::fs::create_dir_all(&data).doing(doing)?;
+        // Not by mkdir's mode, which the server's umask narrows.
+        std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o755)).doing(doing)?;
         chown(&data, Some(uid_base), Some(uid_base)).doing(doing)?;
         if let Err(error) = rows::insert(tx, &row).await {
             self.discard(&row);
