@@ -108,7 +108,7 @@ struct Away {
     kind: i32,
 }
 
-fn take<'a>(fds: &'a [OwnedFd], fd: FdRef, step: Step) -> Result<&'a OwnedFd, Failure> {
+fn take(fds: &[OwnedFd], fd: FdRef, step: Step) -> Result<&OwnedFd, Failure> {
     fds.get(fd.index as usize).ok_or(Failure { step, index: fd.index, errno: libc::EBADF })
 }
 
@@ -177,7 +177,7 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
         let same = |r: &FdRef| r.index as usize == index;
         if prepare.cgroup.v2.as_ref().is_some_and(same) {
             cgroup_v2 = Some(fd);
-        } else if prepare.cgroup.v1_tasks.iter().any(|r| same(r)) {
+        } else if prepare.cgroup.v1_tasks.iter().any(same) {
             cgroup_v1.push(fd);
         }
     }
@@ -248,8 +248,8 @@ pub fn host_uid(prepare: &Prepare, uid: u32) -> u32 {
 }
 
 /// Phase two, our side: socket, facts, log, stdio; then the plan goes to process 1, and its silence means success.
-fn start(mut born: Born, plan: Plan, frame: &Frame, mut fds: Vec<OwnedFd>) -> Result<Shim, Failure> {
-    let outcome = try_start(&mut born, &plan, frame, &mut fds);
+fn start(mut born: Born, plan: Plan, frame: &Frame, fds: Vec<OwnedFd>) -> Result<Shim, Failure> {
+    let outcome = try_start(&mut born, &plan, frame, &fds);
     match outcome {
         Ok((listener, log, stdio, started_ns, run_dir)) => Ok(Shim::new(born, &plan, listener, log, stdio, started_ns, run_dir, fds)),
         Err(failure) => {
@@ -262,7 +262,7 @@ fn start(mut born: Born, plan: Plan, frame: &Frame, mut fds: Vec<OwnedFd>) -> Re
 
 type Parts = (OwnedFd, Log, Stdio, i64, OwnedFd);
 
-fn try_start(born: &mut Born, plan: &Plan, frame: &Frame, fds: &mut Vec<OwnedFd>) -> Result<Parts, Failure> {
+fn try_start(born: &mut Born, plan: &Plan, frame: &Frame, fds: &[OwnedFd]) -> Result<Parts, Failure> {
     let run_dir = at(Step::RunDir, sys::duplicate(take(fds, plan.run_dir, Step::RunDir)?.as_raw_fd()))?;
     let listener = at(Step::RunDir, supervise::listen(&run_dir))?;
     let log_dir = match plan.log.dir {

@@ -43,8 +43,6 @@ pub fn start(container: &Container<'_>, process: &Process, stdio: [RawFd; 3]) ->
         at(Step::JoinNamespace, sys::setns(container.own_pid_ns.as_raw_fd(), libc::CLONE_NEWPID))?;
     }
     let Side::Parent { pid, pidfd } = side? else { sys::exit(1) };
-    // Only as root of the host may a hard limit be raised or a score lowered: we do it for the child while it works.
-    prepare_limits(pid, process).inspect_err(|_| sys::pidfd_kill(pidfd.as_raw_fd()))?;
     match Channel::new(ours).message::<Reply>() {
         Ok(None) => Ok((pid, pidfd)),
         Ok(Some(Reply::Failed { failure })) => {
@@ -55,7 +53,8 @@ pub fn start(container: &Container<'_>, process: &Process, stdio: [RawFd; 3]) ->
     }
 }
 
-/// Raises a child's hard limits and sets its OOM score, which it could not do itself in its user namespace.
+/// Raises hard limits and sets the OOM score of a process (0: ourselves), which only root of the host may: in its own
+/// user namespace the process could not.
 pub fn prepare_limits(pid: i32, process: &Process) -> Result<(), Failure> {
     for (i, limit) in process.rlimits.iter().enumerate() {
         let now = process::at_index(Step::Rlimit, i, sys::hard_rlimit(limit.resource))?;
@@ -63,7 +62,7 @@ pub fn prepare_limits(pid: i32, process: &Process) -> Result<(), Failure> {
             process::at_index(Step::Rlimit, i, sys::set_rlimit(pid, limit.resource, now.min(limit.soft), limit.hard))?;
         }
     }
-    let path = format!("/proc/{pid}/oom_score_adj");
+    let path = if pid == 0 { "/proc/self/oom_score_adj".to_owned() } else { format!("/proc/{pid}/oom_score_adj") };
     let text = process.oom_score_adj.to_string();
     at(Step::OomScore, sys::with_path(&path, |path| sys::write_file(sys::AT_FDCWD, path, text.as_bytes())))
 }
@@ -72,6 +71,7 @@ fn join(container: &Container<'_>, process: &Process, ready: &Ready<'_>, stdio: 
     for tasks in container.cgroup_v1 {
         at(Step::Cgroup, sys::write_all(tasks.as_raw_fd(), b"0"))?;
     }
+    prepare_limits(0, process)?;
     process::reset_signals();
     at(Step::Stdio, process::set_stdio(stdio, process.tty))?;
     let init = container.init.as_raw_fd();

@@ -78,7 +78,7 @@ impl Forwarder {
         let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
         // SAFETY: fills the struct it is given.
         unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
-        (self.links.len() as u64) < (limit.rlim_cur as u64).saturating_sub(RESERVED_FDS) / 6
+        (self.links.len() as u64) < limit.rlim_cur.saturating_sub(RESERVED_FDS) / 6
     }
 
     /// Adds what it waits for; returns the timeout.
@@ -160,6 +160,8 @@ impl Forwarder {
         }
     }
 
+    // Not inlined: a frame this large is touched when it is entered (stack probes), and most shims never come here.
+    #[inline(never)]
     fn receive(&mut self, i: usize, now: u64) {
         let mut buffer = [0u8; 65536];
         for _ in 0..64 {
@@ -193,6 +195,7 @@ impl Forwarder {
 }
 
 impl Client {
+    #[inline(never)] // As `receive`.
     fn answer(&mut self, listener: &Listener, now: u64) {
         let mut buffer = [0u8; 65536];
         while let Ok(length) = sys::read(self.socket.as_raw_fd(), &mut buffer) {

@@ -166,9 +166,8 @@ pub fn set_stdio(stdio: [RawFd; 3], tty: bool) -> R<()> {
 
 /// What a program may expect to find: no signal ignored or blocked, umask 022.
 pub fn reset_signals() {
-    for signal in 1..=31 {
-        sys::set_signal(signal, false);
-    }
+    // The spawner has set all others to their defaults when it began.
+    sys::set_signal(libc::SIGPIPE, false);
     sys::clear_signal_mask();
     // SAFETY: sets a number of the process.
     unsafe { libc::umask(0o022) };

@@ -36,6 +36,11 @@ pub fn run() -> i32 {
 
 fn prepare() -> R<()> {
     sys::set_sid();
+    // Whatever our starter ignored (nohup's SIGHUP), containers shall not.
+    for signal in 1..=31 {
+        sys::set_signal(signal, false);
+    }
+    sys::clear_signal_mask();
     sys::set_signal(libc::SIGPIPE, true);
     // Shims are our children while we live: the kernel reaps them, nobody asks how they ended.
     sys::set_signal(libc::SIGCHLD, true);

@@ -278,7 +278,7 @@ impl Shim {
         self.forwarder.turn(&fds[forwarder_start..]);
         self.drop_stalled();
         self.running.retain(|p| p.exit.is_none());
-        self.connections.retain(|c| !c.gone && !(c.last_words && c.channel.waiting() == 0));
+        self.connections.retain(|c| !(c.gone || c.last_words && c.channel.waiting() == 0));
     }
 
     /// Whether a stream of a process has a client whose queue is full.
@@ -397,8 +397,7 @@ impl Shim {
         let file = sys::open_at(at, c"exit.new", libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC | libc::O_NOFOLLOW, 0o600)?;
         sys::write_all(file.as_raw_fd(), text.as_bytes())?;
         sys::sync(file.as_raw_fd())?;
-        sys::rename_at(at, c"exit.new", c"exit")?;
-        sys::sync(at)
+        sys::rename_at(at, c"exit.new", c"exit")
     }
 
     fn accept(&mut self) {

@@ -17,6 +17,7 @@ mod message;
 pub mod plan;
 
 mod link;
+mod pool;
 pub mod rootfs;
 mod shim;
 mod spawner;
@@ -25,6 +26,7 @@ mod stream;
 
 pub use message::Streams;
 pub use plan::{ExecPlan, Exit, Failure, FdRef, Mount, MountSource, Namespace, Plan, Prepare, Process, Step, UserNamespace};
+pub use pool::Pool;
 pub use shim::{Adopted, ExecSession, ExitRecord, LoopbackListener, Prepared, Runtime, Shim};
 pub use spawner::Spawner;
 pub use start_error::StartError;

@@ -16,7 +16,9 @@ static BY_FD: AtomicBool = AtomicBool::new(true);
 
 /// Idmapped layers that are open already, by layer folder and user namespace (its inode). Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Layers(Arc<Mutex<HashMap<(PathBuf, u64), Arc<OwnedFd>>>>);
+pub struct Layers(Arc<Mutex<OpenLayers>>);
+
+type OpenLayers = HashMap<(PathBuf, u64), Arc<OwnedFd>>;
 
 /// The most layers kept open.
 const LAYERS_MAX: usize = 4096;

@@ -229,6 +229,12 @@ impl Runtime {
 }
 
 impl Prepared {
+    /// Whether it still waits for its plan.
+    pub fn is_alive(&self) -> bool {
+        let mut fds = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        matches!(rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
+    }
+
     /// Attaches a client before the start: it misses nothing, and when it is slow the container waits for it.
     pub fn attach(&mut self, streams: Streams, tty: bool) -> Result<Attached> {
         let doing = || "attaching".to_owned();

@@ -558,7 +558,7 @@ async fn a_container_outlives_its_server() {
     drop(runtime); // The spawner's socket closes with it, and the spawner ends.
     let runtime = Runtime::at(Spawner::start().unwrap(), &folder.path().join("run")).unwrap();
     let host = Host { folder, runtime, layers };
-    assert_eq!(host.runtime.folders().unwrap(), [id.clone()]);
+    assert_eq!(host.runtime.folders().unwrap(), std::slice::from_ref(&id));
     let Adopted::Running(shim) = host.runtime.adopt(&id).await.unwrap() else { panic!("not running") };
     assert_eq!(shim.pid(), pid);
     let attached = shim.attach(Streams { stdin: false, stdout: true, stderr: true }).await.unwrap();
@@ -761,7 +761,15 @@ async fn limits_and_score_are_set() {
     };
     assert_eq!(line("Max open files")[1..], ["2048", "1024"]);
     assert_eq!(line("Max core file size")[1..], ["0", "0"]);
-    assert_eq!(std::fs::read_to_string(format!("/proc/{}/oom_score_adj", shim.pid())).unwrap().trim(), "500");
+    let score = |pid: i32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).unwrap().trim().to_owned();
+    assert_eq!(score(shim.pid()), "500");
+    // An exec's are its own, and its hard limit may be above process 1's.
+    let mut exec = ExecPlan { process: Host::process(&["sh", "-c", "ulimit -n; ulimit -Hn; cat /proc/self/oom_score_adj"]) };
+    exec.process.rlimits = vec![plan::Rlimit { resource: 7, soft: 3000, hard: 4096 }];
+    exec.process.oom_score_adj = 7;
+    let all = Streams { stdin: false, stdout: true, stderr: true };
+    let (_, attached) = shim.exec(&crate::ExecId::random(), &exec, Some(all)).await.unwrap();
+    assert_eq!(collect(attached.unwrap()).await.text(), "3000\n4096\n7");
     shim.signal(libc::SIGKILL).unwrap();
 }
 
@@ -893,4 +901,51 @@ async fn a_shim_is_small() {
     let kib: u32 = pss.split_whitespace().nth(1).unwrap().parse().unwrap();
     assert!(kib <= 300, "{rollup}");
     shim.signal(libc::SIGKILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_pool_hands_out_ready_ones_refills_and_skips_the_dead() {
+    let Some(host) = Host::new() else { return };
+    let pool: Pool<u32> = Pool::new(2);
+    let made = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let (runtime, prepare) = (host.runtime.clone(), host.prepare());
+    let count = made.clone();
+    let make = move || {
+        let (runtime, prepare, count) = (runtime.clone(), prepare.clone(), count.clone());
+        async move {
+            let prepared = runtime.prepare(&prepare, &Fds::new()).await.map_err(StartError::into_error)?;
+            Ok((prepared, count.fetch_add(1, std::sync::atomic::Ordering::SeqCst)))
+        }
+    };
+    let wait_full = async || {
+        for _ in 0..2000 {
+            if pool.ready("t") == 2 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("the pool was never full");
+    };
+    let mut dead = Vec::new();
+    let (first, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
+    assert_eq!(number, 0, "the first is made on the spot");
+    wait_full().await;
+    let (second, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
+    assert_eq!((number, dead.len()), (1, 0));
+    wait_full().await;
+    // It serves as any other.
+    let id = ContainerId::random();
+    let (plan, fds) = host.plan(&id, &["sh", "-c", "exit 6"]).await;
+    let shim = host.runtime.start(&id, second, &plan, fds).await.unwrap();
+    assert_eq!(shim.exited().await.code, 6);
+    drop(first);
+    // One that was killed while it waited is not handed out.
+    let (third, _) = pool.take("t", make.clone(), &mut dead).await.unwrap();
+    wait_full().await;
+    drop(third);
+    let gone = pool.forget(|kind| kind == "t");
+    assert_eq!((gone.len(), pool.ready("t")), (2, 0));
+    let (_, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
+    assert_eq!(number + 1, made.load(std::sync::atomic::Ordering::SeqCst).min(number + 1));
+    assert!(pool.close().await.len() <= 2);
 }
