@@ -109,7 +109,7 @@ fn view(visit: &Visit, headers: &HeaderMap, fresh: Option<Fresh>) -> Result<Acco
             })
             .collect(),
         socket: format!("unix://{}", app.config.socket.display()),
-        address: format!("https://{}", headers.get(header::HOST).and_then(|h| h.to_str().ok()).unwrap_or("localhost:8443")),
+        address: format!("https://{}", frame.host),
     })
 }
 

@@ -8,7 +8,6 @@ use axum::response::Response;
 use engine::container::request::{Changed, ContainerFilter, RemoveOptions, StopOptions};
 use engine::container::{Container, State};
 use engine::{Error, Subject};
-use http::HeaderMap;
 use serde::Deserialize;
 use web::format::count;
 use web::view::container::ContainerList;
@@ -26,9 +25,9 @@ pub struct Listing {
 }
 
 /// `GET /ui/containers`
-pub async fn list(visit: Visit, Query(asked): Query<Listing>, headers: HeaderMap) -> Result<Response, Response> {
+pub async fn list(visit: Visit, Query(asked): Query<Listing>) -> Result<Response, Response> {
     let Visit { who, app, frame } = visit;
-    let host = words::host(&headers);
+    let host = words::host(&frame.host);
     let all = app.engine.containers(&who, &ContainerFilter { all: true, ..Default::default() }).await.or_page(&frame)?;
     let total = all.len();
     let query = asked.q.trim().to_lowercase();

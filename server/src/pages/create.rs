@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use web::format::parse_bytes;
 use web::view::container::{ContainerForm, ContainerNew};
 use web::view::piece::segment;
+use web::view::{Flash, Tone};
 
 /// Sizes one can pick: value, name, what it is, memory in bytes, billionths of a CPU.
 const SIZES: [(&str, &str, &str, i64, i64); 3] = [
@@ -64,9 +65,12 @@ async fn begin(visit: &Visit, name: &str, spec: ContainerSpec, start: bool) -> R
     let Visit { who, app, frame } = visit;
     match app.engine.image(who, &spec.image).await {
         Ok(_) => {
-            let (name, warnings) = make(&app.engine, who, name, spec, start).await?;
-            let said = if warnings.is_empty() { format!("Made {name}.") } else { format!("Made {name}. {}", warnings.join(" ")) };
-            Ok(frame.went(&format!("/containers/{}", segment(&name)), said))
+            let made = make(&app.engine, who, name, spec, start).await?;
+            let flash = match &made.trouble {
+                None => Flash { tone: Tone::Ok, text: format!("Made {}. {}", made.name, made.warnings.join(" ")).trim_end().to_owned() },
+                Some(why) => Flash { tone: Tone::Err, text: format!("It was made, but could not be started: {why}") },
+            };
+            Ok(frame.to(&format!("{}/containers/{}", frame.base, segment(&made.name)), Some(flash)))
         }
         Err(e) if e.kind() == Kind::NotFound => {
             let request = PullRequest { image: spec.image.clone(), tag: tag(&spec.image), platform: None, auth: None };
@@ -74,9 +78,13 @@ async fn begin(visit: &Visit, name: &str, spec: ContainerSpec, start: bool) -> R
             let (engine, subject, name) = (app.engine.clone(), who.clone(), name.to_owned());
             let operation = app.operations.begin(who, "create", title, move |report| async move {
                 report.consume(engine.pull(&subject, request).await?).await?;
-                let (name, warnings) = make(&engine, &subject, &name, spec, start).await?;
-                warnings.into_iter().for_each(|w| report.line(w));
-                Ok(Some(crate::operations::Next { path: format!("/containers/{}", segment(&name)), text: format!("Open {name}") }))
+                let made = make(&engine, &subject, &name, spec, start).await?;
+                made.warnings.into_iter().for_each(|w| report.line(w));
+                if let Some(why) = made.trouble {
+                    report.line(format!("could not be started: {why}"));
+                }
+                let path = format!("/containers/{}", segment(&made.name));
+                Ok(Some(crate::operations::Next { path, text: format!("Open {}", made.name) }))
             })?;
             Ok(frame.to(&format!("{}/operations/{}", frame.base, operation.id), None))
         }
@@ -90,23 +98,25 @@ pub fn tag(image: &str) -> String {
     if last.contains([':', '@']) { String::new() } else { "latest".into() }
 }
 
-async fn make(
-    engine: &engine::Engine,
-    who: &Subject,
-    name: &str,
-    spec: ContainerSpec,
-    start: bool,
-) -> Result<(String, Vec<String>), Error> {
+/// A container that was made.
+struct Made {
+    name: String,
+    warnings: Vec<String>,
+    /// Why it could not be started. It stays: the person looks why on its page, and corrects or removes it.
+    trouble: Option<Error>,
+}
+
+async fn make(engine: &engine::Engine, who: &Subject, name: &str, spec: ContainerSpec, start: bool) -> Result<Made, Error> {
     let created = engine.create_container(who, name, spec).await?;
-    let name = engine.container(who, created.id.as_str()).await?.name;
-    if start {
-        // It stays when it cannot start: the person corrects it or looks why on its page.
-        engine.start(who, created.id.as_str()).await.map_err(|e| {
-            let text = format!("{name} was made, but could not be started: {e}");
-            Error::new(e.kind(), text).because(e)
-        })?;
-    }
-    Ok((name, created.warnings))
+    let id = created.id.as_str();
+    let trouble = if start { engine.start(who, id).await.err() } else { None };
+    let name = match engine.container(who, id).await {
+        Ok(container) => container.name,
+        // One that removes itself may be gone by now.
+        Err(_) if !name.is_empty() => name.to_owned(),
+        Err(_) => created.id.short().to_owned(),
+    };
+    Ok(Made { name, warnings: created.warnings, trouble })
 }
 
 async fn empty(visit: &Visit) -> ContainerForm {

@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use std::convert::Infallible;
 use std::sync::Arc;
 use web::Template;
-use web::view::message::Message;
+use web::view::message::{BareMessage, Message};
 use web::view::piece::segment;
 use web::view::{Flash, Page, Person, Tone};
 
@@ -28,6 +28,8 @@ pub struct Frame {
     theme: &'static str,
     flash: Option<Flash>,
     here: String,
+    /// Host and port as the browser wrote them.
+    pub host: String,
     /// `/ui/t/<tenant>`, or `/ui` for nobody.
     pub base: String,
 }
@@ -44,8 +46,11 @@ impl FromRequestParts<App> for Frame {
             Some(rest) if !["account", "users", "audit"].iter().any(|p| rest.starts_with(p)) => format!("{base}/{rest}"),
             _ => path.to_owned(),
         };
+        // HTTP/2 has the host in the URI, HTTP/1.1 in its header.
+        let header = || parts.headers.get(header::HOST).and_then(|h| h.to_str().ok());
+        let host = parts.uri.authority().map(|a| a.as_str()).or_else(header).unwrap_or("").to_owned();
         let flash = cookie(&parts.headers, FLASH).and_then(|text| read_flash(&text));
-        Ok(Self { app: app.clone(), who, token, theme: theme(&parts.headers), flash, here, base })
+        Ok(Self { app: app.clone(), who, token, theme: theme(&parts.headers), flash, here, host, base })
     }
 }
 
@@ -123,9 +128,15 @@ impl Frame {
     pub fn wrong(&self, error: &Error) -> Response {
         let (status, title, hints) = explain(error);
         let text = capital(&error.to_string());
-        let page =
-            Message { page: self.page(title, ""), code: status.as_u16(), text, hints, back: (format!("{}/", self.base), "Home".into()) };
-        self.show_with(status, &page)
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(?error, page = %self.here, "a page failed");
+        }
+        let (page, code, back) = (self.page(title, ""), status.as_u16(), (format!("{}/", self.base), "Home".into()));
+        if self.who.is_some() {
+            self.show_with(status, &Message { page, code, text, hints, back })
+        } else {
+            self.show_with(status, &BareMessage { page, code, text, hints, back })
+        }
     }
 
     /// The same for a refusal before any handler.
@@ -187,7 +198,7 @@ pub fn refused(refusal: &Refusal, uri: &Uri, headers: &HeaderMap) -> Response {
         return axum::response::Redirect::to(&format!("/ui/login?next={}", segment(next))).into_response();
     }
     let page = Page { title: "Not allowed".into(), theme: theme(headers), base: "/ui".into(), here: "/ui/".into(), ..Page::default() };
-    let view = Message {
+    let view = BareMessage {
         page,
         code: refusal.status.as_u16(),
         text: capital(&refusal.message),

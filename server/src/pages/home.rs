@@ -8,17 +8,16 @@ use engine::container::{Container, State};
 use engine::event::Event;
 use engine::image::ImageFilter;
 use engine::{Filters, Kind};
-use http::HeaderMap;
 use web::format;
 use web::view::home::{Attention, Figure, Happened, Home};
 use web::view::piece::segment;
 use web::view::{Fact, Meter, Value};
 
 /// `GET /ui/`
-pub async fn home(visit: Visit, headers: HeaderMap) -> Result<Response, Response> {
+pub async fn home(visit: Visit) -> Result<Response, Response> {
     let Visit { who, app, frame } = visit;
     let base = &frame.base;
-    let host = words::host(&headers);
+    let host = words::host(&frame.host);
     let containers = app.engine.containers(&who, &ContainerFilter { all: true, ..Default::default() }).await.or_page(&frame)?;
     let images = app.engine.images(&who, &ImageFilter::default()).await.or_page(&frame)?.len();
     let volumes = counted(app.engine.volumes(&who, &Filters::new()).await).or_page(&frame)?;

@@ -7,7 +7,6 @@ use axum::response::Response;
 use engine::container::request::{ProcessTable, Stats};
 use engine::container::spec::{MountKind, RestartPolicy};
 use engine::container::{Container, State};
-use http::HeaderMap;
 use serde::Deserialize;
 use std::time::Duration;
 use web::format;
@@ -26,12 +25,7 @@ pub struct Asked {
 }
 
 /// `GET /ui/containers/{name}`
-pub async fn overview(
-    visit: Visit,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-) -> Result<Response, Response> {
+pub async fn overview(visit: Visit, Path(name): Path<String>, Query(asked): Query<Asked>) -> Result<Response, Response> {
     let Visit { who, app, frame } = visit;
     let container = app.engine.container(&who, &name).await.or_page(&frame)?;
     let (usage, processes) = if container.state.is_up() {
@@ -55,7 +49,7 @@ pub async fn overview(
         process: process(&container),
         limits: limits(&container),
         usage,
-        ports: words::ports(&container.ports, &words::host(&headers)),
+        ports: words::ports(&container.ports, &words::host(&frame.host)),
         exposed: container
             .image_config
             .exposed_ports

@@ -715,6 +715,17 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
         .render()?,
     ));
     out.push((
+        "message-bare",
+        BareMessage {
+            page: bare("Not found"),
+            code: 404,
+            text: say("No such container: shop-wbe"),
+            hints: vec![say("Look at the list: it may have another name.")],
+            back: ("/ui/".into(), say("Home")),
+        }
+        .render()?,
+    ));
+    out.push((
         "search",
         Search {
             page: page("Search", ""),

@@ -20,6 +20,18 @@ pub struct Message {
     pub back: (String, String),
 }
 
+/// The same for somebody who is not signed in, or whom we could not ask who they are.
+#[derive(Template)]
+#[template(path = "message_bare.html")]
+#[allow(missing_docs)]
+pub struct BareMessage {
+    pub page: Page,
+    pub code: u16,
+    pub text: String,
+    pub hints: Vec<String>,
+    pub back: (String, String),
+}
+
 /// A question before something that cannot be undone.
 #[derive(Template)]
 #[template(path = "confirm.html")]

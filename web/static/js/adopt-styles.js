@@ -5,8 +5,10 @@
 export function adopt(document) {
   const create = document.createElement.bind(document);
   document.createElement = (name, options) => {
-    const element = create(name, options);
-    if (String(name).toLowerCase() !== "style") return element;
+    if (String(name).toLowerCase() !== "style") return create(name, options);
+    // Something that is no <style>: even an empty one counts as inline style when it is put into the page.
+    const element = create("span");
+    element.hidden = true;
     const sheet = new CSSStyleSheet();
     document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
     let text = "";
