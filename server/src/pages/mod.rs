@@ -20,6 +20,8 @@ mod people;
 mod search;
 pub mod shell;
 mod show;
+#[cfg(test)]
+mod tests;
 mod volumes;
 mod words;
 
