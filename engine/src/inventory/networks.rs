@@ -123,7 +123,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let inventory = Inventory::open(&dir.path().join("db")).await.unwrap();
         let mut tx = inventory.begin().await.unwrap();
-        sqlx::query("insert into tenants (id, name, uid_base, created) values (1, 'a', 1879048192, 0)").execute(&mut *tx).await.unwrap();
+        sqlx::query("insert into tenants (id, name, kind, created) values (1, 'a', 'team', 0)").execute(&mut *tx).await.unwrap();
         let row = NetworkRow {
             id: NetworkId::random(),
             tenant: TenantId(1),

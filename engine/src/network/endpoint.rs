@@ -7,7 +7,8 @@ use super::link::{self, Peer};
 use super::networks::{Inner, Networks, delete_link, not_found};
 use super::plan::{format_mac, mac_of, parse_mac};
 use super::publish;
-use super::state::{Endpoint, State, port_elements, prepared_addresses};
+use super::state::{Endpoint, State, addresses, port_elements, prepared_addresses};
+use crate::container::spec::Protocol;
 use crate::id::{ContainerId, EndpointId, NetworkId, TenantId};
 use crate::inventory::{Tx, networks as rows};
 use crate::{Doing, Error, Kind, Result};
@@ -176,7 +177,9 @@ impl Networks {
             let id = attachment.endpoint.clone();
             state.containers.entry(attachment.container.clone()).or_default().push(id.clone());
             let prepared = request.prepared.is_some();
-            state.endpoints.insert(id, Endpoint { attachment: attachment.clone(), prepared, installed: prepared, netns: None });
+            state
+                .endpoints
+                .insert(id, Endpoint { attachment: attachment.clone(), prepared, installed: prepared, plugged: prepared, netns: None });
             (attachment, host_ip, !internal && !already)
         };
         let mut sockets: Vec<(Listener, OwnedFd)> = Vec::new();
@@ -229,14 +232,20 @@ impl Networks {
             .kernel
             .run(move |kernel| {
                 let plugged = inner.plug(kernel, &a, prepared, &netns);
+                let mut state = inner.state();
                 if plugged.is_err() {
-                    let mut state = inner.state();
                     state.hide(&a.endpoint);
-                    if let Some(endpoint) = state.endpoints.get_mut(&a.endpoint) {
-                        endpoint.installed = endpoint.prepared;
-                        endpoint.netns = None;
+                }
+                if let Some(endpoint) = state.endpoints.get_mut(&a.endpoint) {
+                    match plugged {
+                        Ok(()) => endpoint.plugged = true,
+                        Err(_) => {
+                            endpoint.installed = endpoint.prepared;
+                            endpoint.netns = None;
+                        }
                     }
                 }
+                drop(state);
                 plugged
             })
             .await
@@ -279,6 +288,7 @@ impl Networks {
                     if installed { elements } else { Vec::new() }
                 };
                 inner.change(kernel, &elements, &[])?;
+                forget_flows(kernel, &a, true);
                 if let Some(netns) = netns {
                     inner.route(kernel, &a.container, &netns)?;
                 }
@@ -429,6 +439,20 @@ impl Networks {
     }
 }
 
+/// Old UDP flows of an attachment's published ports go where they went before: have them forgotten. A kernel that cannot
+/// (before 5.8) forgets them by itself after half a minute of silence.
+fn forget_flows(kernel: &mut Kernel, a: &Attachment, gone: bool) {
+    let udp = a.ports.iter().filter(|p| p.container.protocol == Protocol::Udp && !p.ip.is_loopback());
+    let udp: Vec<(IpAddr, u16)> = udp.map(|p| (p.ip, p.port)).collect();
+    if udp.is_empty() {
+        return;
+    }
+    let container = if gone { addresses(a) } else { Vec::new() };
+    if let Err(error) = kernel.firewall.forget_flows(&udp, &container) {
+        tracing::warn!(%error, container.id = a.container.short(), "old UDP flows could not be forgotten");
+    }
+}
+
 fn with_lengths(ipv4: Option<(Ipv4Addr, u8)>, ipv6: Option<(Ipv6Addr, u8)>) -> Vec<(IpAddr, u8)> {
     let v4 = ipv4.map(|(ip, l)| (IpAddr::V4(ip), l));
     v4.into_iter().chain(ipv6.map(|(ip, l)| (IpAddr::V6(ip), l))).collect()
@@ -488,7 +512,9 @@ impl Inner {
     pub fn plug(&self, kernel: &mut Kernel, a: &Attachment, prepared: bool, netns: &OwnedFd) -> Result<()> {
         let published = port_elements(a);
         if prepared {
-            return self.change(kernel, &[], &published);
+            self.change(kernel, &[], &published)?;
+            forget_flows(kernel, a, false);
+            return Ok(());
         }
         let (elements, plug) = {
             let state = self.state();
@@ -513,7 +539,9 @@ impl Inner {
             self.change(kernel, &elements, &[])?;
             return Err(error);
         }
-        self.change(kernel, &[], &published)
+        self.change(kernel, &[], &published)?;
+        forget_flows(kernel, a, false);
+        Ok(())
     }
 
     /// Sets the default routes of a container again after it left a network.

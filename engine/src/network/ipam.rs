@@ -185,18 +185,17 @@ impl Pool {
 
 /// The subnets that networks get when nobody says which: 172.17–31/16 by /20, then 192.168/16 by /24. Docker gives away
 /// whole /16s, of which a host has 15; we need one per tenant. A bridge has at most 1023 ports, so a /20 is never short.
-fn defaults() -> impl Iterator<Item = Cidr> + Clone {
+/// `start` turns the order of the wide ones, so that several instances on a host rarely want the same.
+fn defaults(start: usize) -> impl Iterator<Item = Cidr> {
     let wide = (17..=31u8).flat_map(|b| (0..16u8).map(move |c| (Ipv4Addr::new(172, b, c << 4, 0), 20)));
     let narrow = (0..=255u8).map(|c| (Ipv4Addr::new(192, 168, c, 0), 24));
-    wide.chain(narrow).map(|(ip, length)| Cidr { first: IpAddr::V4(ip), length })
+    let count = wide.clone().count();
+    wide.cycle().skip(start % count).take(count).chain(narrow).map(|(ip, length)| Cidr { first: IpAddr::V4(ip), length })
 }
 
-/// The first default subnet that overlaps none of `busy`. `start` turns the order, so that several instances on a host
-/// rarely want the same one.
+/// The first default subnet that overlaps none of `busy`.
 pub fn free_subnet4(busy: &[Cidr], start: usize) -> Option<Cidr> {
-    let all = defaults();
-    let count = all.clone().count();
-    all.clone().cycle().skip(start % count).take(count).find(|c| !busy.iter().any(|b| b.overlaps(c)))
+    defaults(start).find(|c| !busy.iter().any(|b| b.overlaps(c)))
 }
 
 /// The first free /64 of the instance's own ULA /48 (RFC 4193), made from its tag.
@@ -264,6 +263,7 @@ mod tests {
         assert_eq!(free_subnet4(&[], 0).unwrap().to_string(), "172.17.0.0/20");
         assert_eq!(free_subnet4(&[cidr("172.16.0.0/12")], 0).unwrap().to_string(), "192.168.0.0/24");
         assert_eq!(free_subnet4(&[cidr("172.17.4.0/24")], 0).unwrap().to_string(), "172.17.16.0/20");
+        assert_eq!(free_subnet4(&[], 241).unwrap().to_string(), "172.17.16.0/20");
         assert_eq!(free_subnet4(&[cidr("172.16.0.0/12"), cidr("192.168.0.0/16")], 7), None);
         assert_eq!(free_subnet4(&[cidr("0.0.0.0/0")], 0), None);
         let six = free_subnet6(&[], "abcde").unwrap();

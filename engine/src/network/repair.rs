@@ -53,7 +53,7 @@ impl Networks {
             }
             let id = a.endpoint.clone();
             state.containers.entry(a.container.clone()).or_default().push(id.clone());
-            state.endpoints.insert(id.clone(), Endpoint { attachment: a, prepared: false, installed: true, netns: None });
+            state.endpoints.insert(id.clone(), Endpoint { attachment: a, prepared: false, installed: true, plugged: true, netns: None });
             state.show(&id);
         }
     }
@@ -202,7 +202,7 @@ fn concerns_links(inner: &Inner, kind: u16, payload: &[u8]) -> bool {
     }
     if let Some(endpoint) = state.endpoints.values().find(|e| e.attachment.host_ifname == link.name) {
         let bridge = state.networks.get(&endpoint.attachment.network).and_then(|n| n.index);
-        return endpoint.installed && endpoint.netns.is_some() && (gone || link.master != bridge);
+        return endpoint.plugged && endpoint.netns.is_some() && (gone || link.master != bridge);
     }
     false
 }
@@ -259,7 +259,7 @@ impl Inner {
         }
         let endpoints: Vec<(Attachment, Arc<OwnedFd>, u32)> = {
             let state = self.state();
-            let joined = state.endpoints.values().filter(|e| e.installed).filter_map(|e| {
+            let joined = state.endpoints.values().filter(|e| e.plugged).filter_map(|e| {
                 let index = state.networks.get(&e.attachment.network)?.index?;
                 Some((e.attachment.clone(), e.netns.clone()?, index))
             });

@@ -116,8 +116,10 @@ pub struct Endpoint {
     pub attachment: Attachment,
     /// Its veth was made ahead of time.
     pub prepared: bool,
-    /// It is in the kernel, not only reserved.
+    /// Its elements are in the firewall, not only reserved.
     pub installed: bool,
+    /// Its interface was made: should it be missing, somebody else removed it.
+    pub plugged: bool,
     /// The container's namespace, once joined.
     pub netns: Option<Arc<OwnedFd>>,
 }

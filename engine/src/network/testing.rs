@@ -88,10 +88,9 @@ impl Host {
         let inventory = crate::inventory::Inventory::open(&dir.path().join("db")).await.unwrap();
         let mut tx = inventory.begin().await.unwrap();
         for id in [1, 2] {
-            sqlx::query("insert into tenants (id, name, uid_base, created) values (?, 't' || ?, ?, 0)")
+            sqlx::query("insert into tenants (id, name, kind, created) values (?, 't' || ?, 'team', 0)")
                 .bind(id)
                 .bind(id)
-                .bind(1_879_048_192 + id * 65536)
                 .execute(&mut *tx)
                 .await
                 .unwrap();

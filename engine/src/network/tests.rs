@@ -92,27 +92,46 @@ fn published_ports_are_reached_from_everywhere_and_given_back() {
     });
 }
 
+/// A UDP server in a namespace that answers with who it is.
+fn serve_udp(netns: &std::os::fd::OwnedFd, who: &'static str) {
+    let server = inside(netns, || std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = [0; 16];
+        while let Ok((_, from)) = server.recv_from(&mut buffer) {
+            let _ = server.send_to(who.as_bytes(), from);
+        }
+    });
+}
+
 #[test]
-fn udp_is_published_too() {
+fn udp_is_published_to_whoever_has_the_port_now() {
     on_host(|host| async move {
-        let a = host.attach(1, "bridge", "a", |r| r.ports = ports(&[("", 5353, "53/udp")])).await.unwrap();
-        let server = inside(&a.netns, || std::net::UdpSocket::bind("0.0.0.0:53").unwrap());
-        std::thread::spawn(move || {
-            let mut buffer = [0; 16];
-            while let Ok((n, from)) = server.recv_from(&mut buffer) {
-                let _ = server.send_to(&buffer[..n], from);
-            }
-        });
-        let echoed = inside(&host.outside, || {
+        let client = inside(&host.outside, || {
             let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
             socket.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
             socket.connect("192.0.2.2:5353").unwrap();
-            socket.send(b"hello").unwrap();
-            let mut buffer = [0; 16];
-            let n = socket.recv(&mut buffer).unwrap();
-            buffer[..n].to_vec()
+            socket
         });
-        assert_eq!(echoed, b"hello");
+        let hear = || {
+            let mut buffer = [0; 16];
+            // An earlier question may have got "port unreachable", which the socket tells first.
+            for _ in 0..3 {
+                if client.send(b"?").is_ok()
+                    && let Ok(n) = client.recv(&mut buffer)
+                {
+                    return String::from_utf8_lossy(&buffer[..n]).into_owned();
+                }
+            }
+            "nobody".to_owned()
+        };
+        // Nobody has it yet: the kernel notes a flow that ends at the host.
+        client.send(b"?").unwrap();
+        for who in ["first", "second"] {
+            let guest = host.attach(1, "bridge", who, |r| r.ports = ports(&[("", 5353, "53/udp")])).await.unwrap();
+            serve_udp(&guest.netns, who);
+            assert_eq!(hear(), who);
+            host.networks.detach(&guest.at.endpoint).await.unwrap();
+        }
     });
 }
 
@@ -193,14 +212,13 @@ fn sec_g6_a_container_cannot_speak_as_another() {
         let at = format!("{}:80", b.ip());
         assert!(ask(&a.netns, &at).is_ok());
         // Another address on the same interface: neither its ARP nor its packets get through.
-        let (stolen, own) = (c.ip(), a.ip());
-        inside(&a.netns, move || {
-            run(&format!(
-                "ip addr del {own}/20 dev eth0; ip addr add {stolen}/20 dev eth0; arping -c1 -A -I eth0 {stolen} 2>/dev/null || true"
-            ))
-        });
+        let length = a.at.ipv4.unwrap().1;
+        let (stolen, own) = (format!("{}/{length}", c.ip()), format!("{}/{length}", a.ip()));
+        let back = (stolen.clone(), own.clone());
+        inside(&a.netns, move || run(&format!("ip addr del {own} dev eth0 && ip addr add {stolen} dev eth0 && ip -4 addr show eth0")));
         assert!(silent(&a.netns, &at), "a stolen address");
-        inside(&a.netns, move || run(&format!("ip addr del {stolen}/20 dev eth0; ip addr add {own}/20 dev eth0")));
+        let (stolen, own) = back;
+        inside(&a.netns, move || run(&format!("ip addr del {stolen} dev eth0 && ip addr add {own} dev eth0")));
         assert!(ask(&a.netns, &at).is_ok());
         let mac = c.at.mac_address.clone();
         inside(&a.netns, move || run(&format!("ip link set eth0 address {mac}")));
@@ -497,5 +515,203 @@ fn icc_off_keeps_neighbours_apart() {
         assert!(silent(&b.netns, &format!("{}:80", a.ip())));
         assert!(ask(&b.netns, "192.0.2.2:8080").is_ok(), "published stays published");
         assert!(ask(&host.outside, "192.0.2.2:8080").is_ok());
+    });
+}
+
+/// Asks the embedded DNS in a namespace; the response code and the answers as text.
+fn dns(netns: &std::os::fd::OwnedFd, name: &str, kind: hickory_proto::rr::RecordType, tcp: bool) -> (String, Vec<String>) {
+    use hickory_proto::op::{Message, Query};
+    use std::io::{Read, Write};
+    let mut query = Message::query();
+    query.metadata.id = 77;
+    query.metadata.recursion_desired = true;
+    query.add_query(Query::query(hickory_proto::rr::Name::from_ascii(name).unwrap(), kind));
+    let bytes = query.to_vec().unwrap();
+    let reply = inside(netns, move || {
+        let wait = Some(std::time::Duration::from_secs(20));
+        if tcp {
+            let mut stream = std::net::TcpStream::connect("127.0.0.11:53").unwrap();
+            stream.set_read_timeout(wait).unwrap();
+            stream.write_all(&[&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes.as_slice()].concat()).unwrap();
+            let mut length = [0; 2];
+            stream.read_exact(&mut length).unwrap();
+            let mut reply = vec![0; usize::from(u16::from_be_bytes(length))];
+            stream.read_exact(&mut reply).unwrap();
+            reply
+        } else {
+            let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+            socket.set_read_timeout(wait).unwrap();
+            socket.connect("127.0.0.11:53").unwrap();
+            socket.send(&bytes).unwrap();
+            let mut reply = vec![0; 65536];
+            let length = socket.recv(&mut reply).unwrap();
+            reply[..length].to_vec()
+        }
+    });
+    let reply = Message::from_vec(&reply).unwrap();
+    assert_eq!(reply.metadata.id, 77);
+    let mut answers: Vec<String> = reply.answers.iter().map(|r| r.data.to_string()).collect();
+    answers.sort();
+    (reply.metadata.response_code.to_string(), answers)
+}
+
+/// A name server outside, at 192.0.2.1, that answers 198.51.100.7 to all and counts the questions.
+fn outside_dns(host: &Host) -> std::sync::Arc<std::sync::atomic::AtomicUsize> {
+    use hickory_proto::op::{Message, OpCode};
+    use hickory_proto::rr::{RData, Record, rdata::A};
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = asked.clone();
+    let socket = inside(&host.outside, || std::net::UdpSocket::bind("192.0.2.1:53").unwrap());
+    std::thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let mut reply = Message::response(query.metadata.id, OpCode::Query);
+            reply.add_queries(query.queries.clone());
+            reply.add_answer(Record::from_rdata(query.queries[0].name().clone(), 60, RData::A(A([198, 51, 100, 7].into()))));
+            let _ = socket.send_to(&reply.to_vec().unwrap(), from);
+        }
+    });
+    asked
+}
+
+#[test]
+fn names_are_found_in_user_defined_networks() {
+    use hickory_proto::rr::RecordType::{A, AAAA, PTR};
+    on_host(|host| async move {
+        let n = &host.networks;
+        let asked = outside_dns(&host);
+        let upstream = ResolverSpec { servers: vec!["192.0.2.1".parse().unwrap()], ..Default::default() };
+        for (tenant, name) in [(1, "net"), (1, "other"), (2, "net")] {
+            n.create(TenantId(tenant), spec(name)).await.unwrap();
+        }
+        let web = host.attach(1, "net", "web", |r| r.endpoint.aliases = vec!["www".to_owned()]).await.unwrap();
+        let second = host.attach(1, "net", "web2", |r| r.endpoint.aliases = vec!["www".to_owned()]).await.unwrap();
+        let other = host.attach(1, "other", "stranger", |_| {}).await.unwrap();
+        let foreign = host.attach(2, "net", "foreign", |_| {}).await.unwrap();
+        let client = host.attach(1, "net", "client", |r| r.endpoint.links = vec!["web:db".to_owned()]).await.unwrap();
+        let held = n.serve_dns(&client.container, client.netns.try_clone().unwrap(), upstream.clone()).await.unwrap();
+        let ok = |answers: &[String]| ("No Error".to_owned(), answers.to_vec());
+        let ip = web.ip().to_string();
+        for name in ["web.", "WEB.", "web.net.", "db.", &format!("{}.", web.container.short())] {
+            for tcp in [false, true] {
+                assert_eq!(dns(&client.netns, name, A, tcp), ok(std::slice::from_ref(&ip)), "{name}");
+            }
+        }
+        let mut both = vec![ip.clone(), second.ip().to_string()];
+        both.sort();
+        assert_eq!(dns(&client.netns, "www.", A, false), ok(&both));
+        assert_eq!(dns(&client.netns, "web.", AAAA, false), ok(&[]));
+        let std::net::IpAddr::V4(v4) = web.ip() else { panic!() };
+        let [a, b, c, d] = v4.octets();
+        assert_eq!(dns(&client.netns, &format!("{d}.{c}.{b}.{a}.in-addr.arpa."), PTR, false), ok(&["web.net.".to_owned()]));
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0, "nothing of this went upstream");
+        // Others' names are not ours to know: they go the container's way out.
+        for name in ["stranger.", "foreign.", "example.org."] {
+            assert_eq!(dns(&client.netns, name, A, false), ok(&["198.51.100.7".to_owned()]), "{name}");
+        }
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 3);
+        n.rename(&web.container, "site").await.unwrap();
+        assert_eq!(dns(&client.netns, "site.", A, false), ok(std::slice::from_ref(&ip)));
+        assert_eq!(dns(&client.netns, "web.", A, false), ok(&["198.51.100.7".to_owned()]), "the old name is nobody's");
+        n.detach(&second.at.endpoint).await.unwrap();
+        assert_eq!(dns(&client.netns, "www.", A, false), ok(&[ip]), "gone with its container");
+        let _ = (other, foreign, held);
+    });
+}
+
+#[test]
+fn a_question_asked_while_the_server_restarts_is_answered_by_the_next() {
+    use hickory_proto::rr::RecordType::A;
+    on_host(|host| async move {
+        host.networks.create(TenantId(1), spec("net")).await.unwrap();
+        let web = host.attach(1, "net", "web", |_| {}).await.unwrap();
+        let client = host.attach(1, "net", "client", |_| {}).await.unwrap();
+        let held = host.networks.serve_dns(&client.container, client.netns.try_clone().unwrap(), ResolverSpec::default()).await.unwrap();
+        let (inventory, instance) = (&host.inventory, &host.instance);
+        // Nobody reads from the sockets any more, and the shim's copies keep them open.
+        host.networks.0.dns.stop(&client.container);
+        drop(host.networks);
+        let (netns, expected) = (client.netns.try_clone().unwrap(), web.ip().to_string());
+        let waiting = std::thread::spawn(move || dns(&netns, "web.", A, false));
+        let second = Networks::open(instance, inventory.clone()).await.unwrap();
+        let alive = [(&web, Vec::new()), (&client, held)].into_iter().map(|(guest, dns_sockets)| Alive {
+            container: guest.container.clone(),
+            netns: guest.netns.try_clone().unwrap(),
+            resolver: ResolverSpec::default(),
+            dns_sockets,
+        });
+        second.adopt(alive.collect()).await.unwrap();
+        assert_eq!(waiting.join().unwrap(), ("No Error".to_owned(), vec![expected]));
+    });
+}
+
+#[test]
+fn sec_g4_an_internal_network_asks_nobody_outside() {
+    use hickory_proto::rr::RecordType::A;
+    on_host(|host| async move {
+        let asked = outside_dns(&host);
+        host.networks.create(TenantId(1), NetworkSpec { internal: true, ..spec("closed") }).await.unwrap();
+        let web = host.attach(1, "closed", "web", |_| {}).await.unwrap();
+        let client = host.attach(1, "closed", "client", |_| {}).await.unwrap();
+        let upstream = ResolverSpec { servers: vec!["192.0.2.1".parse().unwrap()], ..Default::default() };
+        let _held = host.networks.serve_dns(&client.container, client.netns.try_clone().unwrap(), upstream).await.unwrap();
+        assert_eq!(dns(&client.netns, "web.", A, false).1, [web.ip().to_string()]);
+        for tcp in [false, true] {
+            assert_eq!(dns(&client.netns, "secret.example.org.", A, tcp).0, "Server Failure");
+        }
+        assert_eq!(asked.load(std::sync::atomic::Ordering::SeqCst), 0);
+    });
+}
+
+/// Prints what joining costs; run with `--nocapture`. Asserts nothing about time.
+#[test]
+fn many_containers_and_networks() {
+    on_host(|host| async move {
+        let n = &host.networks;
+        let started = std::time::Instant::now();
+        for i in 0..100 {
+            n.create(TenantId(1), spec(&format!("n{i}"))).await.unwrap();
+        }
+        println!("network create: {:?} each", started.elapsed() / 100);
+        let network = n.get(TenantId(1), "n0").await.unwrap().id;
+        let mut guests = Vec::new();
+        let (mut spent, mut last) = (std::time::Duration::ZERO, std::time::Duration::ZERO);
+        for i in 0..300u16 {
+            let netns = netns();
+            let request = AttachRequest {
+                container: crate::ContainerId::random(),
+                name: format!("c{i}"),
+                hostname: String::new(),
+                endpoint: Default::default(),
+                extra_names: Vec::new(),
+                ports: ports(&[("", 10_000 + i, "80/tcp")]),
+                prepared: None,
+            };
+            let started = std::time::Instant::now();
+            let reserved = n.reserve(TenantId(1), &network, request).await.unwrap();
+            n.join(&reserved.attachment, netns.try_clone().unwrap()).await.unwrap();
+            spent += started.elapsed();
+            if i >= 250 {
+                last += started.elapsed();
+            }
+            guests.push((reserved.attachment.endpoint.clone(), netns));
+        }
+        println!("reserve + join with a port: {:?} each, {:?} for each of the last 50", spent / 300, last / 50);
+        let addresses: std::collections::HashSet<_> =
+            n.get(TenantId(1), "n0").await.unwrap().containers.into_values().map(|m| m.ipv4).collect();
+        assert_eq!(addresses.len(), 300);
+        let started = std::time::Instant::now();
+        for (endpoint, _) in &guests {
+            n.detach(endpoint).await.unwrap();
+        }
+        println!("detach: {:?} each", started.elapsed() / 300);
+        assert!(n.ports(TenantId(1)).is_empty());
+        let started = std::time::Instant::now();
+        for i in 0..100 {
+            n.remove(TenantId(1), &format!("n{i}")).await.unwrap();
+        }
+        println!("network remove: {:?} each", started.elapsed() / 100);
     });
 }

@@ -198,6 +198,11 @@ impl Netfilter {
         }
         let bytes = batch.finish();
         self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.acknowledged()
+    }
+
+    /// Takes the answers to what was just sent.
+    fn acknowledged(&mut self) -> io::Result<()> {
         let mut outcome = None;
         let mut flags = 0;
         // The first answer is surely there; any further ones are taken so that they are not mistaken for the next
@@ -226,6 +231,16 @@ impl Netfilter {
             Some(code) => Err(io::Error::from_raw_os_error(-code)),
             None => Err(io::Error::from_raw_os_error(libc::EBADMSG)),
         }
+    }
+
+    /// Sends one message that is no nf_tables one, and waits for its acknowledgement.
+    pub fn request(&mut self, kind: u16, family: Family, fill: impl FnOnce(&mut Attributes)) -> io::Result<()> {
+        let mut request = Batch { bytes: Vec::new(), last: None, sequence: 1 };
+        let mut attributes = Attributes::default();
+        fill(&mut attributes);
+        request.message(kind, F_REQUEST | F_ACK, family, 0, &attributes.0);
+        self.socket.send_to(&request.bytes, &SocketAddr::new(0, 0), 0)?;
+        self.acknowledged()
     }
 
     /// Dumps objects: for each, its kind, its family and its attributes.
