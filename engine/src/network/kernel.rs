@@ -25,9 +25,9 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    fn open(table: String) -> io::Result<Self> {
+    fn open(table: String, veths: String) -> io::Result<Self> {
         let home = File::open("/proc/thread-self/ns/net")?.into();
-        Ok(Self { home, routes: Routes::open()?, firewall: Firewall::open(table)? })
+        Ok(Self { home, routes: Routes::open()?, firewall: Firewall::open(table, veths)? })
     }
 
     /// Runs `work` inside a network namespace.
@@ -72,8 +72,8 @@ impl KernelThread {
     ///
     /// # Errors
     /// When sockets for links or nf_tables cannot be had.
-    pub fn start(table: String) -> Result<Self> {
-        let mut kernel = Kernel::open(table).doing(|| "opening netlink sockets for networks and nf_tables".to_owned())?;
+    pub fn start(table: String, veths: String) -> Result<Self> {
+        let mut kernel = Kernel::open(table, veths).doing(|| "opening netlink sockets for networks and nf_tables".to_owned())?;
         let port = kernel.firewall.port();
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()
@@ -94,7 +94,17 @@ impl KernelThread {
         outcome.await.map_err(|_| gone())?
     }
 
-    /// The same from a thread that is not part of a runtime.
+    /// Queues a job without waiting for it: later jobs come after it.
+    pub async fn queue(&self, job: impl FnOnce(&mut Kernel) -> Result<()> + Send + 'static) -> Result<()> {
+        let job: Job = Box::new(move |kernel| {
+            if let Err(error) = job(kernel) {
+                tracing::error!(?error, "a network job in the background failed");
+            }
+        });
+        self.jobs.send(job).await.map_err(|_| gone())
+    }
+
+    /// [`Self::run`] from a thread that is not part of a runtime.
     pub fn run_blocking<T: Send + 'static>(&self, job: impl FnOnce(&mut Kernel) -> Result<T> + Send + 'static) -> Result<T> {
         let (job, outcome) = with_answer(job);
         self.jobs.blocking_send(job).map_err(|_| gone())?;

@@ -49,8 +49,12 @@ impl Inner {
 
     /// What veths' names begin with.
     pub fn veth_prefix(&self) -> String {
-        format!("w{}v", self.tag)
+        veth_prefix(&self.tag)
     }
+}
+
+fn veth_prefix(tag: &str) -> String {
+    format!("w{tag}v")
 }
 
 /// Docker's text.
@@ -65,7 +69,7 @@ impl Networks {
     /// # Errors
     /// When the kernel refuses bridges or nf_tables (the message says what is missing).
     pub async fn open(instance: &Instance, inventory: Inventory) -> Result<Self> {
-        let kernel = KernelThread::start(instance.name())?;
+        let kernel = KernelThread::start(instance.name(), veth_prefix(instance.tag()))?;
         let mut state = State::default();
         for row in rows::all(&inventory).await? {
             state.insert(Net::load(row)?);
@@ -138,7 +142,8 @@ impl Networks {
         Ok(id)
     }
 
-    /// Removes a network's bridge, which is no longer in the state.
+    /// Removes a network's bridge, which is no longer in the state. Returns before the kernel has: it waits tens of
+    /// milliseconds for its readers. Whoever wants the subnet next comes after it in the queue.
     async fn unmake(&self, net: Net) -> Result<()> {
         if !net.is_bridge() {
             return Ok(());
@@ -146,7 +151,7 @@ impl Networks {
         let (ifname, elements, inner) = (net.row.ifname.clone(), net.elements(), self.0.clone());
         self.0
             .kernel
-            .run(move |kernel| {
+            .queue(move |kernel| {
                 delete_link(kernel, &ifname)?;
                 inner.change(kernel, &elements, &[])
             })

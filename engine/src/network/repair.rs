@@ -22,7 +22,10 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
+/// How long the kernel may take to remove the interfaces of a namespace that nobody holds any more.
+const LINGER: Duration = Duration::from_secs(5);
 /// RTMGRP_LINK as a group number (RTNLGRP_LINK).
 const GROUP_LINK: u32 = 1;
 /// NFNLGRP_NFTABLES.
@@ -135,6 +138,7 @@ fn listen(inner: &Weak<Inner>, links: &Socket, tables: &Socket, own: u32) {
             }
         }
         let Some(inner) = inner.upgrade() else { return };
+        inner.remove_ended();
         let mut noticed = Noticed::default();
         drain(links, |bytes| noticed.links |= messages(bytes).any(|(kind, _, payload)| concerns_links(&inner, kind, payload)));
         drain(tables, |bytes| {
@@ -225,6 +229,24 @@ impl Inner {
             }
         }
         Ok(())
+    }
+
+    /// Removes veths of containers that ended a while ago, where a namespace lives on (another container shares it).
+    fn remove_ended(&self) {
+        let late: Vec<String> = {
+            let mut state = self.state();
+            let late = state.ended.iter().take_while(|(since, _)| since.elapsed() > LINGER).count();
+            state.ended.drain(..late).map(|(_, name)| name).collect()
+        };
+        for name in late {
+            let removed = self.kernel.run_blocking(move |kernel| {
+                let lives = kernel.routes.link(&name).doing(|| format!("looking for {name}"))?;
+                lives.map_or(Ok(()), |_| delete_link(kernel, &name))
+            });
+            if let Err(error) = removed {
+                tracing::warn!(?error, "the interface of an ended container could not be removed");
+            }
+        }
     }
 
     /// Makes again what is missing. `tables`: also the firewall, whole, in one step; `others`: and our rules in other

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A network.
 #[derive(Debug)]
@@ -139,6 +140,8 @@ pub struct State {
     pub prepared: HashMap<EndpointId, Prepared>,
     /// Published ports.
     pub ports: Ledger,
+    /// Veths of containers that ended, since when: they go with their namespaces, or are removed after a while.
+    pub ended: Vec<(Instant, String)>,
     /// DNS: what a name stands for in a network. Names are in lower case.
     dns: HashMap<NetworkId, HashMap<String, Vec<EndpointId>>>,
 }

@@ -44,9 +44,7 @@ fn chains(netfilter: &mut Netfilter, own: &str) -> io::Result<Vec<Foreign>> {
         let drops = attribute(&attributes, 5) == Some(&0u32.to_be_bytes()[..]);
         // firewalld's chain accepts by policy and rejects by its last rule.
         let firewalld = table == "firewalld" && chain == "filter_FORWARD";
-        if forward && filter && (drops || firewalld) {
-            found.push(Foreign { family, table: table.to_owned(), chain: chain.to_owned() });
-        } else if chain == "DOCKER-USER" {
+        if (forward && filter && (drops || firewalld)) || chain == "DOCKER-USER" {
             found.push(Foreign { family, table: table.to_owned(), chain: chain.to_owned() });
         }
     }

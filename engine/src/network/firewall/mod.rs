@@ -91,7 +91,7 @@ impl Element {
     /// What a container's veth on a bridge needs to be heard. `separate`: not by its neighbours.
     pub fn veth(bridge: &str, ifname: &str, mac: [u8; 6], ipv4: Option<Ipv4Addr>, ipv6: &[Ipv6Addr], separate: bool) -> Vec<Self> {
         let n = name(ifname);
-        let mut elements = vec![Self::new("veths", &[&n]), Self::new("ether", &[&n, &mac])];
+        let mut elements = vec![Self::new("ether", &[&n, &mac])];
         if let Some(ip) = ipv4 {
             elements.push(Self::new("address4", &[&n, &ip.octets()]));
             elements.push(Self::new("arp4", &[&n, &mac, &ip.octets()]));
@@ -129,12 +129,13 @@ impl Element {
 pub struct Firewall {
     netfilter: Netfilter,
     table: String,
+    veths: String,
 }
 
 impl Firewall {
-    /// `table`: the instance's name.
-    pub fn open(table: String) -> io::Result<Self> {
-        Ok(Self { netfilter: Netfilter::open()?, table })
+    /// `table`: the instance's name; `veths`: what the names of its veths begin with.
+    pub fn open(table: String, veths: String) -> io::Result<Self> {
+        Ok(Self { netfilter: Netfilter::open()?, table, veths })
     }
 
     /// The port id that our changes carry in the kernel's notifications.
@@ -157,7 +158,7 @@ impl Firewall {
         for (id, set) in SETS.iter().enumerate() {
             batch.add(Kind::NewSet, CREATE, set.family, |a| encode_set(a, &table, set, id as u32 + 1));
         }
-        for chain in rules::chains() {
+        for chain in rules::chains(&self.veths) {
             batch.add(Kind::NewChain, CREATE, chain.family, |a| {
                 a.text(1, &table).text(3, chain.name);
                 a.nest(4, |h| {

@@ -68,7 +68,6 @@ pub const SETS: &[Set] = &[
     map("ports4_any", &[Type::Protocol, Type::Port], &[Type::Ip4, Type::Port]),
     map("ports6", &[Type::Ip6, Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
     map("ports6_any", &[Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
-    set(Family::Bridge, "veths", &[Type::Name]),
     set(Family::Bridge, "ether", &[Type::Name, Type::Ether]),
     set(Family::Bridge, "arp4", &[Type::Name, Type::Ether, Type::Ip4]),
     set(Family::Bridge, "address4", &[Type::Name, Type::Ip4]),
@@ -196,8 +195,8 @@ fn publish(output: bool) -> Vec<Vec<Expression>> {
     ]
 }
 
-/// All chains.
-pub fn chains() -> Vec<Chain> {
+/// All chains. `veths`: what the names of our veths begin with.
+pub fn chains(veths: &str) -> Vec<Chain> {
     let inet = |name, kind, hook, priority, rules| Chain { family: Family::Inet, name, kind, hook, priority, rules };
     let metadata6: [u8; 16] = [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
     vec![
@@ -290,7 +289,9 @@ pub fn chains() -> Vec<Chain> {
             hook: 0,
             priority: -300,
             rules: vec![
-                rule(&[&not_from("veths"), &[ACCEPT]]),
+                // Other bridges of this host are not ours to judge. What has our name and is in no set is mute: a veth whose
+                // container has gone, and every one while the sets are empty.
+                rule(&[&[Meta(Meta::InName, 0), Unequal(0, veths.as_bytes().to_vec())], &[ACCEPT]]),
                 rule(&[&[Meta(Meta::InName, 0), Payload(Header::Link, 6, 6, 4), NotIn("ether", 0)], &[DROP]]),
                 // Nobody plays DHCP server.
                 rule(&[&ether(0x0800), &protocol(UDP), &port(0, 67), &[DROP]]),

@@ -26,7 +26,7 @@ fn elements() -> Vec<Element> {
 #[test]
 fn nft_reads_the_tables_as_meant() {
     in_netns(|| {
-        let mut firewall = Firewall::open("wharf-test".to_owned()).unwrap();
+        let mut firewall = Firewall::open("wharf-test".to_owned(), "wtestv".to_owned()).unwrap();
         firewall.rebuild(&elements()).unwrap();
         insta::assert_snapshot!(run("nft list ruleset"));
     });
@@ -35,7 +35,7 @@ fn nft_reads_the_tables_as_meant() {
 #[test]
 fn elements_come_and_go_and_a_missing_one_is_an_error() {
     in_netns(|| {
-        let mut firewall = Firewall::open("wharf-test".to_owned()).unwrap();
+        let mut firewall = Firewall::open("wharf-test".to_owned(), "wtestv".to_owned()).unwrap();
         firewall.rebuild(&[]).unwrap();
         let empty = run("nft -s list ruleset");
         firewall.change(&[], &elements()).unwrap();
@@ -55,7 +55,7 @@ fn elements_come_and_go_and_a_missing_one_is_an_error() {
 #[test]
 fn thousands_of_elements_are_one_batch() {
     in_netns(|| {
-        let mut firewall = Firewall::open("wharf-test".to_owned()).unwrap();
+        let mut firewall = Firewall::open("wharf-test".to_owned(), "wtestv".to_owned()).unwrap();
         let many: Vec<Element> =
             (1..=5000u16).map(|p| Element::port(Protocol::Tcp, IpAddr::from([0, 0, 0, 0]), p, IpAddr::from([172, 17, 0, 2]), p)).collect();
         firewall.rebuild(&many).unwrap();
@@ -69,7 +69,7 @@ fn a_foreign_chain_that_drops_lets_our_bridges_through() {
     in_netns(|| {
         run("printf 'table ip filter {\n chain FORWARD {\n type filter hook forward priority 0; policy drop;\n counter\n }\n }\n\
              table inet mine {\n chain f {\n type filter hook forward priority 0; policy accept;\n }\n }\n' | nft -f -");
-        let mut firewall = Firewall::open("wharf-test".to_owned()).unwrap();
+        let mut firewall = Firewall::open("wharf-test".to_owned(), "wtestv".to_owned()).unwrap();
         firewall.rebuild(&[]).unwrap();
         assert_eq!(firewall.open_foreign_chains("wtestb").unwrap(), ["filter FORWARD"]);
         assert!(firewall.open_foreign_chains("wtestb").unwrap().is_empty(), "a second time adds nothing");
