@@ -45,7 +45,13 @@ impl Log {
         let Some(file) = &mut self.file else { return };
         let time_ns = sys::now_ns();
         match &mut self.json {
-            None => file.write_chunk(stream, time_ns, data),
+            None => {
+                // A file that is to stay small is not made big by one read.
+                let piece = if file.max_size == 0 { data.len() } else { (file.max_size / 8).clamp(512, 64 * 1024) as usize };
+                for part in data.chunks(piece.max(1)) {
+                    file.write_chunk(stream, time_ns, part);
+                }
+            }
             Some(json) => {
                 json.add(stream, time_ns, data);
                 file.write_lines(&mut json.out);

@@ -37,6 +37,18 @@ impl Engine {
             Some(BindAccess::Granted { .. } | BindAccess::Administrator) => None,
             None => return Err(Error::new(crate::Kind::Internal, format!("nobody judged the bind of {}", path.display()))),
         };
+        self.bind_as(entry, bind, who, account).await
+    }
+
+    /// The same with the rights of an account (`None`: the engine's), for what was judged otherwise.
+    pub(super) async fn bind_as(
+        &self,
+        entry: &Entry,
+        bind: &Bind<'_>,
+        who: &user::Credentials,
+        account: Option<(u32, u32)>,
+    ) -> Result<(OwnedFd, bool)> {
+        let path = bind.path.to_owned();
         let create = bind.create;
         let source =
             tokio::task::spawn_blocking(move || open(&path, account, create)).await.doing(|| "opening a bind source".to_owned())??;

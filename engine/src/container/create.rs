@@ -279,7 +279,8 @@ impl Engine {
             let MountSource::Volume { copy, subpath, .. } = &mount.source else { continue };
             let Some(view) = entry.fixed.mounts.iter().find(|m| m.destination == mount.target) else { continue };
             let Some(row) = self.volumes_handle().get(entry.tenant, &view.name) else { continue };
-            if row.initialised {
+            // A volume that lies elsewhere (memory, a host path) is not filled.
+            if row.initialised || !row.options.is_empty() {
                 continue;
             }
             let data = self.volumes_handle().data_folder(&row);

@@ -58,6 +58,36 @@ impl Engine {
         write(&folder.join("resolv.conf"), &resolv, owner)
     }
 
+    /// The variables that legacy links give (Docker's documentation, "legacy container links"): the other's name, its exposed
+    /// ports, and its own environment.
+    pub(super) fn link_env(&self, entry: &Entry, reserved: &[Reserved]) -> Vec<String> {
+        let mut env = Vec::new();
+        for one in reserved.iter().filter(|r| r.attachment.dns_names.is_empty()) {
+            for (alias, target) in &one.attachment.links {
+                let Ok(other) = self.registry().find(entry.tenant, target) else { continue };
+                let Some(address) = self.address_of(entry, target, &one.attachment.network) else { continue };
+                let prefix = alias.to_ascii_uppercase().replace('-', "_");
+                env.push(format!("{prefix}_NAME=/{}/{alias}", entry.name()));
+                let mut ports = other.fixed.effective.network.exposed.clone();
+                ports.sort();
+                if let Some(first) = ports.first() {
+                    env.push(format!("{prefix}_PORT={}://{address}:{}", first.protocol, first.port));
+                }
+                for port in ports {
+                    let (number, protocol) = (port.port, port.protocol);
+                    let name = format!("{prefix}_PORT_{number}_{}", protocol.to_string().to_ascii_uppercase());
+                    env.push(format!("{name}={protocol}://{address}:{number}"));
+                    env.push(format!("{name}_ADDR={address}"));
+                    env.push(format!("{name}_PORT={number}"));
+                    env.push(format!("{name}_PROTO={protocol}"));
+                }
+                let own = other.fixed.effective.process.env.iter().filter(|e| !e.starts_with("HOME=") && !e.starts_with("PATH="));
+                env.extend(own.map(|e| format!("{prefix}_ENV_{e}")));
+            }
+        }
+        env
+    }
+
     /// A container's IPv4 address in a network, for legacy links.
     fn address_of(&self, entry: &Entry, name: &str, network: &crate::NetworkId) -> Option<IpAddr> {
         let other = self.registry().find(entry.tenant, name).ok()?;

@@ -119,10 +119,9 @@ impl Engine {
                 "container rootfs is marked read-only"
             }));
         }
-        let owner = match copy_uid_gid {
-            false => None,
-            true => Some(self.owner_of(&entry, &root)?),
-        };
+        // As with dockerd: only a container with a user of its own gives what is copied in to that user.
+        let own_user = !entry.fixed.effective.process.user.is_empty();
+        let owner = if copy_uid_gid && own_user { Some(self.owner_of(&entry, &root)?) } else { None };
         let base = self.block(entry.tenant)?.base;
         let audit =
             self.audit().intent_alone(&crate::audit::Entry::of(who, "container.copy", format!("{}:{path}", entry.record().name))).await?;

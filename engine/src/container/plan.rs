@@ -1,6 +1,7 @@
 //! From a judged specification to what the runtime carries out: every path opened, every number decided. Nothing here
 //! changes the kernel but for detached mounts and open files, which vanish with their descriptors.
 
+use super::effective::volume::{Backing, backing};
 use super::effective::{EffectiveSpec, Ipc, MountSource, NetworkMode, OwnOrHost, Seccomp, Shared, UserNamespace, user};
 use super::record::Entry;
 use super::request::ExecSpec;
@@ -8,6 +9,7 @@ use super::start::Up;
 use crate::caps::{self, CapSet};
 use crate::cgroup::{Group, Version};
 use crate::engine::Engine;
+use crate::policy;
 use crate::runtime::plan as wire;
 use crate::runtime::rootfs::bind;
 use crate::runtime::{Fds, Namespace, Plan, Prepare, Process};
@@ -15,6 +17,7 @@ use crate::seccomp::{self, Abi32, Choice};
 use crate::sys::inside;
 use crate::sys::mount::Attributes;
 use crate::tenant::Block;
+use crate::volume::VolumeSpec;
 use crate::{Doing, Error, Result, TenantId};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -237,6 +240,31 @@ impl Engine {
                 let row = self.volumes_handle().get(entry.tenant, &view.name).ok_or_else(|| {
                     Error::conflict(format!("volume {} of the container is gone: make it again or remove the container", view.name))
                 })?;
+                match backing(&row.options)? {
+                    Backing::Memory => {
+                        let source = wire::MountSource::Tmpfs { options: tmpfs_options(&row.options, mount.read_only)? };
+                        return Ok(mounted(source, false));
+                    }
+                    Backing::Bind { path } => {
+                        // Grants may have ended since the volume was made.
+                        let (creator, spec) =
+                            (self.engine_subject(entry)?, VolumeSpec { options: row.options.clone(), ..VolumeSpec::default() });
+                        policy::authorize_volume(&creator, &self.tenants().standing(&creator)?, spec)?;
+                        let bind = super::bind::Bind {
+                            target: &mount.target,
+                            path: &path,
+                            create: false,
+                            recursive: true,
+                            read_only: mount.read_only,
+                            read_only_below: super::effective::ReadOnlyBelow::IfPossible,
+                            propagation: super::effective::Propagation::RPrivate,
+                        };
+                        let (fd, file) = self.bind_as(entry, &bind, who, None).await?;
+                        return Ok(mounted(wire::MountSource::Detached { fd: fds.add(fd) }, file));
+                    }
+                    Backing::FileSystem { kind, .. } => return Err(Error::unsupported(&format!("a volume of type {kind}"))),
+                    Backing::Folder => {}
+                }
                 let data = self.volumes_handle().data_folder(&row);
                 let root = std::fs::File::open(&data).doing(|| format!("opening volume {}", row.name))?;
                 let source = if subpath.is_empty() {
@@ -330,6 +358,25 @@ fn exec_env(container: &[String], own: &[String], tty: bool) -> Vec<String> {
         }
     }
     env
+}
+
+/// The `o=` of a volume in memory, as far as it is tmpfs(5)'s own.
+fn tmpfs_options(options: &std::collections::BTreeMap<String, String>, read_only: bool) -> Result<Vec<String>> {
+    let mut list = Vec::new();
+    for option in options.get("o").map(String::as_str).unwrap_or_default().split(',').map(str::trim).filter(|o| !o.is_empty()) {
+        let name = option.split('=').next().unwrap_or(option);
+        match name {
+            "size" | "nr_inodes" | "nr_blocks" | "mode" | "uid" | "gid" | "noexec" | "nosuid" | "nodev" | "ro" => {
+                list.push(option.to_owned())
+            }
+            "rw" | "exec" | "suid" | "dev" => {}
+            other => return Err(Error::invalid(format!("invalid option {other:?} of a volume of type tmpfs"))),
+        }
+    }
+    if read_only {
+        list.push("ro".to_owned());
+    }
+    Ok(list)
 }
 
 /// What an exec has that its container's first process has not.

@@ -145,7 +145,8 @@ impl Engine {
         let dns = self.join_networks(entry, &reserved.list, &prepared.net_ns).await?;
         fail::fail_point!("start-after-network");
         let mut fds = Fds::new();
-        let plan = self.start_plan(entry, &root, &mut fds).await?;
+        let mut plan = self.start_plan(entry, &root, &mut fds).await?;
+        plan.process.env.extend(self.link_env(entry, &reserved.list));
         fail::fail_point!("start-before-exec");
         super::attach::connect_early(entry, &mut prepared)?;
         let shim = self.runtime().start(&entry.id, prepared, &plan, fds).await.map_err(|e| e.into_error())?;

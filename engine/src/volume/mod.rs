@@ -5,6 +5,7 @@ mod facade;
 
 pub(crate) use facade::folder_size;
 
+use crate::container::effective::volume::{Backing, backing};
 use crate::inventory::volumes::{self as rows, VolumeRow};
 use crate::inventory::{Inventory, Tx};
 use crate::{Doing, Error, Instance, Result, TenantId};
@@ -101,8 +102,9 @@ impl Volumes {
                 format!("error looking up volume plugin {0}: plugin \"{0}\" not found", spec.driver),
             ));
         }
-        if let Some(option) = spec.options.keys().next() {
-            return Err(Error::unsupported(&format!("the local volume driver's option {option:?}")));
+        match backing(&spec.options)? {
+            Backing::Folder | Backing::Memory | Backing::Bind { .. } => {}
+            Backing::FileSystem { kind, .. } => return Err(Error::unsupported(&format!("a volume of type {kind}"))),
         }
         let folder = random_hex();
         let row = VolumeRow {

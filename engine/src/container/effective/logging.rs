@@ -64,7 +64,9 @@ fn file(driver: &str, options: &std::collections::BTreeMap<String, String>) -> R
             "max-buffer-size" => {
                 return Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"));
             }
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if json => {
+            // Labels and variables do not change: `docker logs --details` takes them from the container.
+            "labels" | "env" if !json => {}
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {
                 return Err(Error::unsupported(&format!("the log option {key}")));
             }
             other if json => return Err(Error::invalid(format!("unknown log opt '{other}' for json-file log driver"))),
