@@ -139,7 +139,7 @@ impl Hierarchy {
     }
 
     /// What can be limited here, seen from our own root group.
-    fn support(&self, root: &Path) -> Support {
+    pub(crate) fn support(&self, root: &Path) -> Support {
         let file = |c: Controller, name: &str| self.mount(c).map(|m| m.join(root).join(name));
         let has = |c: Controller, name: &str| file(c, name).is_some_and(|f| f.exists());
         let text =
