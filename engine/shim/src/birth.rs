@@ -25,6 +25,10 @@ pub struct Born {
     pub cgroup_v2: Option<OwnedFd>,
     pub cgroup_v1: Vec<OwnedFd>,
     pub own_pid_ns: OwnedFd,
+    /// Closing the last fd of a mount or a mount namespace waits for an RCU grace period (a millisecond and more). We hold
+    /// copies, so that neither process 1's exec nor its end is the last: its mount namespace, and the three detached
+    /// mounts that it prepares with.
+    pub _held: Vec<OwnedFd>,
 }
 
 /// Lives on one connection until there is a container, then serves its socket. Never returns.
@@ -171,6 +175,10 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
         sys::pidfd_kill(pidfd.as_raw_fd());
         sys::wait_blocking(pidfd.as_raw_fd());
     })?;
+    let mount_ns = format!("/proc/{pid}/ns/mnt");
+    let mount_ns = at(Step::Clone, sys::with_path(&mount_ns, |path| sys::open(path, libc::O_RDONLY)))?;
+    let mut held = std::mem::take(&mut init.fds);
+    held.push(mount_ns);
     let mut cgroup_v2 = None;
     let mut cgroup_v1 = Vec::new();
     for (index, fd) in fds.into_iter().enumerate() {
@@ -181,7 +189,7 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
             cgroup_v1.push(fd);
         }
     }
-    Ok(Born { prepare, pid, pidfd, init, devpts, cgroup_v2, cgroup_v1, own_pid_ns })
+    Ok(Born { prepare, pid, pidfd, init, devpts, cgroup_v2, cgroup_v1, own_pid_ns, _held: held })
 }
 
 fn finish_preparing(prepare: &Prepare, pid: i32, late_user: bool, init: &mut Channel) -> Result<OwnedFd, Failure> {

@@ -41,7 +41,9 @@ pub fn main(prepare: &Prepare, fds: &[OwnedFd], parent: OwnedFd, foreign: Foreig
     let staged = match stage(prepare, fds, &mut parent, foreign, late_user) {
         Ok((staged, devpts)) => {
             let ready = Reply::Prepared { shim: 0, pid: 0 };
-            if parent.send(&ready, &[devpts.as_raw_fd()]).is_err() {
+            let (proc, null, empty) = (staged.proc.as_raw_fd(), staged.null.as_raw_fd(), staged.empty.as_raw_fd());
+            // The shim takes the last for terminals and only holds the others.
+            if parent.send(&ready, &[proc, null, empty, devpts.as_raw_fd()]).is_err() {
                 sys::exit(1);
             }
             staged
