@@ -53,6 +53,7 @@ struct Inner {
     registry: Registry,
     execs: Execs,
     roots: Roots,
+    builds: crate::build::Builds,
     life: LifeWriter,
     defaults: Defaults,
     janitor: Janitor,
@@ -133,6 +134,7 @@ impl Engine {
             events: Events::default(),
             life: LifeWriter::start(inventory.clone()),
             roots: Roots::default(),
+            builds: crate::build::Builds::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             instance,
@@ -149,6 +151,7 @@ impl Engine {
         }));
         engine.load_containers().await?;
         engine.adopt_all().await?;
+        engine.sweep_builds().await?;
         engine.sweep_trash();
         let starting = engine.clone();
         engine.spawn(async move { starting.start_wanted().await });
@@ -219,6 +222,10 @@ impl Engine {
 
     pub(crate) fn defaults(&self) -> &Defaults {
         &self.0.defaults
+    }
+
+    pub(crate) fn builds(&self) -> &crate::build::Builds {
+        &self.0.builds
     }
 
     pub(crate) fn roots(&self) -> &Roots {

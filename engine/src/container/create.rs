@@ -35,7 +35,14 @@ impl Engine {
             super::name::checked(name)?;
         }
         let image = self.images_handle().resolve(who.tenant, &spec.image).await?;
-        let (mut effective, mut warnings) = effective::effective(&spec, &image.config, self.defaults())?;
+        let layers = self.images_handle().layers(who.tenant, &image.id).await?.into_iter().map(|l| l.path).collect();
+        let origin = Origin { image: image.id, platform: image.os, layers, config: image.config, step: None };
+        self.create_of(who, name, spec, origin).await
+    }
+
+    /// Makes a container of layers: an image's, or those a build has so far.
+    pub(super) async fn create_of(&self, who: &Subject, name: &str, spec: ContainerSpec, origin: Origin) -> Result<Created> {
+        let (mut effective, mut warnings) = effective::effective(&spec, &origin.config, self.defaults())?;
         let id = ContainerId::random();
         effective.name_host(id.short());
         self.resolve_containers(who.tenant, &mut effective)?;
@@ -46,7 +53,6 @@ impl Engine {
         quota.room(Counted::Containers, self.registry().of(who.tenant).len() as u64, 1)?;
         let reserved = self.reserve_name(who.tenant, name, &id)?;
         let name = reserved.name().to_owned();
-        let layers = self.images_handle().layers(who.tenant, &image.id).await?.into_iter().map(|l| l.path).collect();
 
         let folder = self.make_folder(&id, who.tenant, &effective)?;
         let mut tx = self.inventory().begin().await?;
@@ -55,10 +61,11 @@ impl Engine {
         let (mounts, volumes) = self.decide_mounts(&mut tx, who.tenant, &effective).await?;
         let created = Timestamp::now();
         let fixed = Fixed {
-            image: image.id,
-            platform: image.os.clone(),
-            layers,
-            image_config: image.config,
+            image: origin.image,
+            platform: origin.platform,
+            layers: origin.layers,
+            image_config: origin.config,
+            step: origin.step,
             mounts,
             creator: Creator::of(who),
             binds: effective.binds().clone(),
@@ -316,6 +323,16 @@ impl Engine {
         let into = std::fs::File::open(data).doing(|| format!("opening {}", data.display()))?;
         workers.unpack(base, into.as_fd(), "/", crate::worker::UnpackOptions::default(), tar).await
     }
+}
+
+/// What a container is made of.
+pub(super) struct Origin {
+    pub image: crate::Digest,
+    pub platform: String,
+    /// Lowest first.
+    pub layers: Vec<PathBuf>,
+    pub config: crate::image::ImageConfig,
+    pub step: Option<super::step::Step>,
 }
 
 /// A folder that goes away again unless it is kept.

@@ -23,7 +23,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 /// How what is ours on disk is mounted: device files in it do nothing.
-const OURS: Attributes<'static> = Attributes {
+pub(super) const OURS: Attributes<'static> = Attributes {
     read_only: false,
     no_suid: false,
     no_dev: true,
@@ -102,6 +102,7 @@ impl Engine {
         for (mount, view) in spec.mounts.iter().zip(&entry.fixed.mounts) {
             mounts.push(self.mount(entry, mount, view, &credentials, fds).await?);
         }
+        self.step_mounts(entry, &mut mounts, fds).await?;
         self.etc_mounts(entry, &mut mounts, fds)?;
         self.device_mounts(entry, &mut mounts, fds)?;
         let host_uts = spec.namespaces.uts == OwnOrHost::Host;

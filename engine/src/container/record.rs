@@ -35,6 +35,9 @@ pub(crate) struct Fixed {
     pub binds: BTreeMap<String, BindAccess>,
     /// Who made it: its starts are judged by what that person may.
     pub creator: Creator,
+    /// What a build mounts into it; `None`: it is no build's.
+    #[serde(default)]
+    pub step: Option<super::step::Step>,
 }
 
 /// Who made a container.

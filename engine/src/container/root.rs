@@ -31,7 +31,12 @@ impl Engine {
         let folder = self.container_folder(&entry.id);
         let own_ids = entry.fixed.effective.namespaces.user != super::effective::UserNamespace::Host;
         let namespace = if own_ids { Some(self.block_namespace(entry.tenant).await?) } else { None };
-        let mut layers = entry.fixed.layers.clone();
+        self.overlay(entry.fixed.layers.clone(), folder, namespace).await
+    }
+
+    /// Layers (lowest first) under `folder/upper`, with `folder/work` beside it, as a detached mount. `namespace`: how the
+    /// layers' ids are seen; `None`: as they are on disk.
+    pub(crate) async fn overlay(&self, mut layers: Vec<PathBuf>, folder: PathBuf, namespace: Option<Arc<OwnedFd>>) -> Result<OwnedFd> {
         if layers.is_empty() {
             layers.push(self.empty_folder()?);
         }
@@ -54,7 +59,7 @@ impl Engine {
     }
 
     /// The tenant's user namespace, for idmapped mounts: ids in the container are the same ids on disk.
-    pub(super) async fn block_namespace(&self, tenant: TenantId) -> Result<Arc<OwnedFd>> {
+    pub(crate) async fn block_namespace(&self, tenant: TenantId) -> Result<Arc<OwnedFd>> {
         self.images_handle().workers().user_namespace(self.block(tenant)?.base).await
     }
 

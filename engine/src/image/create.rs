@@ -119,7 +119,7 @@ async fn create(inner: &Arc<Inner>, tenant: TenantId, new: NewImage) -> Result<D
 }
 
 /// Stores a tar from a stream, unpacked and as it came: (row, blob, diff id).
-async fn add_layer(inner: &Arc<Inner>, tenant: TenantId, mut body: ArchiveStream) -> Result<(i64, Digest, Digest)> {
+pub(super) async fn add_layer(inner: &Arc<Inner>, tenant: TenantId, mut body: ArchiveStream) -> Result<(i64, Digest, Digest)> {
     let path = inner.content.unnamed();
     let outcome = async {
         let ingest = Ingest::open(&path, false, u64::MAX)?;

@@ -167,7 +167,7 @@ impl Engine {
         entries.iter().map(|e| ImageUse { image: e.fixed.image, container: e.id.clone(), running: e.up().is_some() }).collect()
     }
 
-    async fn room_for_image(&self, who: &Subject) -> Result<()> {
+    pub(crate) async fn room_for_image(&self, who: &Subject) -> Result<()> {
         let quota = self.tenants().standing(who)?.quota;
         if quota.images.is_none() {
             return Ok(());
@@ -185,7 +185,7 @@ impl Engine {
         }
     }
 
-    fn tell_image(&self, tenant: TenantId, action: &str, name: &str) {
+    pub(crate) fn tell_image(&self, tenant: TenantId, action: &str, name: &str) {
         self.tell(tenant, "image", action, name, BTreeMap::from([("name".to_owned(), name.to_owned())]));
     }
 

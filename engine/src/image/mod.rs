@@ -5,6 +5,7 @@
 //! an anonymous pull, of which the host keeps one copy for all. Bytes from outside are parsed in a worker only, except for
 //! JSON of limited size.
 
+pub(crate) mod build;
 mod config;
 mod content;
 mod create;

@@ -95,7 +95,7 @@ impl Images {
 impl Inner {
     /// Frees layers and blobs without an image. Does nothing while a pull or load runs: its layers have no image yet; the
     /// next removal or collection sees to it.
-    async fn free(&self) -> Result<u64> {
+    pub(super) async fn free(&self) -> Result<u64> {
         let Ok(_alone) = self.busy.try_write() else { return Ok(0) };
         let mut tx = self.inventory.begin().await?;
         let (folders, blobs, bytes) = rows::drop_unused(&mut tx).await?;

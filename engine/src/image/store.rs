@@ -49,7 +49,7 @@ pub(super) struct Inner {
     /// Work that others wait for.
     pub locks: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
     /// Held for reading by what brings layers that no image names yet, for writing by the collector.
-    pub busy: tokio::sync::RwLock<()>,
+    pub busy: Arc<tokio::sync::RwLock<()>>,
     /// Each tenant's images, until something changes.
     cache: Mutex<HashMap<TenantId, Arc<Vec<Known>>>>,
 }
@@ -129,7 +129,7 @@ impl Images {
             layers,
             layers_base: config.layers_base.unwrap_or(crate::worker::SHARED_BASE),
             locks: Mutex::default(),
-            busy: tokio::sync::RwLock::new(()),
+            busy: Arc::default(),
             cache: Mutex::default(),
         };
         inner.sweep().await?;

@@ -157,6 +157,12 @@ impl Inventory {
         row.map(|row| Ok((number(&row, "id")?, text(&row, "folder")?))).transpose()
     }
 
+    /// A layer's folder and bytes.
+    pub async fn layer_folder(&self, id: i64) -> Result<(String, u64)> {
+        let row = sqlx::query("select folder, size from layers where id = ?").bind(id).fetch_one(self.reader()).await.doing(doing)?;
+        Ok((text(&row, "folder")?, size(&row, "size")?))
+    }
+
     /// Folders of all layers and digests of all blobs: what is on disk beside them is rubbish.
     pub async fn stored_content(&self) -> Result<(Vec<String>, Vec<Digest>)> {
         let layers = sqlx::query("select folder from layers").fetch_all(self.reader()).await.doing(doing)?;
@@ -341,14 +347,20 @@ pub async fn hidden_images(tx: &mut Tx) -> Result<Vec<(TenantId, Digest)>> {
 
 /// Layers and blobs that no image has any more, taken out of the books: folders, digests, bytes.
 pub async fn drop_unused(tx: &mut Tx) -> Result<(Vec<String>, Vec<Digest>, u64)> {
-    let layers = sqlx::query("delete from layers where id not in (select layer from image_layers) returning folder, size")
-        .fetch_all(&mut **tx)
-        .await
-        .doing(writing)?;
-    let blobs = sqlx::query("delete from blobs where digest not in (select blob from image_layers) returning digest, size")
-        .fetch_all(&mut **tx)
-        .await
-        .doing(writing)?;
+    let layers = sqlx::query(
+        "delete from layers where id not in (select layer from image_layers)
+         and id not in (select layer from build_steps where layer is not null) returning folder, size",
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .doing(writing)?;
+    let blobs = sqlx::query(
+        "delete from blobs where digest not in (select blob from image_layers)
+         and digest not in (select blob from build_steps where blob is not null) returning digest, size",
+    )
+    .fetch_all(&mut **tx)
+    .await
+    .doing(writing)?;
     let mut bytes = 0;
     for row in layers.iter().chain(&blobs) {
         bytes += size(row, "size")?;

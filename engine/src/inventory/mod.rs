@@ -4,6 +4,7 @@
 //! SQLITE_BUSY whatever the timeout. An action and its audit row share a transaction.
 
 pub(crate) mod audit;
+pub(crate) mod builds;
 pub(crate) mod containers;
 pub(crate) mod grants;
 pub mod images;

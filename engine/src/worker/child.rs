@@ -1,7 +1,7 @@
 //! The worker's own side: takes its job, locks itself in, does it, answers.
 
 use super::job::{Failure, FailureKind, Job};
-use super::{inflate, pack, split, tree, unpack};
+use super::{inflate, pack, split, tree, trees, unpack};
 use crate::sys::confine;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -96,6 +96,12 @@ fn run() -> Result<(), Failure> {
         Job::Split(limits) => {
             let input = inflate::inflate(File::from(next()?), limits);
             answer("ok", &split::archive(&root, input, limits)?);
+            Ok(())
+        }
+        Job::Tree => {
+            let job = serde_json::from_reader(std::io::BufReader::new(File::from(next()?))).map_err(std::io::Error::from)?;
+            let source = next().ok();
+            answer("ok", &trees::run(root, source, job)?);
             Ok(())
         }
     }

@@ -38,6 +38,8 @@ pub enum Job {
     /// Take a docker-archive or OCI layout apart: small files come back, others are written to the root by number.
     /// Descriptors: user namespace, empty root, input.
     Split(Limits),
+    /// What a build asks of a tree. Descriptors: user namespace, root, the job as JSON, and for a copy its source.
+    Tree,
 }
 
 /// Where unpacking stops, whatever the archive says.

@@ -13,10 +13,12 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod tree;
+mod trees;
 mod unpack;
 
 pub use child::main;
 pub use job::{LayerReport, Limits, SplitFile};
+pub use trees::{CopyPlan, Selection, TreeDigest, TreeJob};
 
 use crate::container::request::{ArchiveStream, PathStat};
 use crate::{Doing, Error, Kind, Result};
@@ -234,6 +236,29 @@ impl Workers {
         let (theirs, mut ours) = pipe_to_worker()?;
         let mut running = self.staged(base, dir, Job::Split(limits), theirs).await?;
         feed(&mut running, &mut body, &mut ours).await
+    }
+
+    /// Does something with the tree at `root`, for a build; a copy reads from `source`. The answer is the job's.
+    ///
+    /// # Errors
+    /// `NotFound` for an absent source, `Invalid` for what cannot be done, with the path.
+    pub async fn tree<T: DeserializeOwned>(
+        &self,
+        base: u32,
+        root: BorrowedFd<'_>,
+        source: Option<BorrowedFd<'_>>,
+        job: &TreeJob,
+    ) -> Result<T> {
+        let namespace = self.user_namespace(base).await?;
+        // By descriptor: patterns and here-documents may be longer than a job message.
+        let doing = || "telling a worker what to do".to_owned();
+        let text = rustix::fs::memfd_create("job", rustix::fs::MemfdFlags::CLOEXEC).doing(doing)?;
+        let mut text = std::fs::File::from(text);
+        std::io::Write::write_all(&mut text, &serde_json::to_vec(job).doing(doing)?).doing(doing)?;
+        std::io::Seek::rewind(&mut text).doing(doing)?;
+        let fds: Vec<_> = [namespace.as_fd(), root, text.as_fd()].into_iter().chain(source).collect();
+        let mut running = self.run(&Job::Tree, &fds)?;
+        running.answer().await
     }
 
     async fn staged(&self, base: u32, dir: &Path, job: Job, input: OwnedFd) -> Result<Running> {

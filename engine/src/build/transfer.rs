@@ -1,0 +1,163 @@
+//! COPY and ADD: what they would read is known before they are carried out, so that what did not change is not done again.
+
+use super::builds::key;
+use super::dockerfile::{Located, Transfer, words};
+use super::plan::{self, From};
+use super::scope::at;
+use super::stage::State;
+use super::work::Work;
+use crate::image::build::BuiltLayer;
+use crate::worker::{CopyPlan, Selection, TreeDigest, TreeJob};
+use crate::{Doing, Error, Result};
+use std::os::fd::{AsFd, OwnedFd};
+
+/// Where files come from.
+pub(super) enum Source {
+    Context,
+    Layers(Vec<BuiltLayer>, String),
+}
+
+impl Work {
+    /// What a `--from` leads to.
+    pub(super) async fn source(&mut self, here: usize, from: Option<&str>) -> Result<Source> {
+        let Some(from) = from else { return Ok(Source::Context) };
+        match plan::from(&self.file, here, from)? {
+            From::Stage(stage) => {
+                let state = self.stages.get(&stage).ok_or_else(|| Error::invalid(format!("stage {from} is not built yet")))?;
+                Ok(Source::Layers(state.layers.clone(), state.chain()))
+            }
+            From::Image(name) => {
+                let platform = self.platform.clone();
+                let image = self.image(&name, &platform).await?;
+                let layers = self.engine.images_handle().layers_to_build_on(self.who.tenant, &image.id).await?;
+                Ok(Source::Layers(layers, image.id.to_string()))
+            }
+        }
+    }
+
+    /// Its root folder, ids as the tenant's namespace has them.
+    pub(super) async fn source_root(&mut self, source: &Source) -> Result<OwnedFd> {
+        match source {
+            Source::Context => {
+                let path = self.context();
+                Ok(std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?.into())
+            }
+            Source::Layers(layers, _) => Ok(self.root(&layers.clone()).await?.0),
+        }
+    }
+
+    /// Digest of what a selection picks.
+    pub(super) async fn digest(&self, root: &OwnedFd, selection: &Selection) -> Result<String> {
+        let job = TreeJob::Digest(selection.clone());
+        let digest: TreeDigest = self.engine.images_handle().workers().tree(self.base, root.as_fd(), None, &job).await?;
+        Ok(digest.digest.to_string())
+    }
+
+    /// One COPY or ADD.
+    pub(super) async fn transfer(&mut self, here: usize, state: &mut State, transfer: &Transfer, located: &Located) -> Result<()> {
+        let escape = self.given.escape;
+        let expand = |word: &String| state.expand(word, escape).map_err(|e| at(located.line, &located.text, &e));
+        let optional = |word: &Option<String>| word.as_ref().map(expand).transpose();
+        let sources: Vec<String> = transfer.sources.iter().map(expand).collect::<Result<_>>()?;
+        let written = expand(&transfer.dest)?;
+        let (chown, chmod) = (optional(&transfer.chown)?, optional(&transfer.chmod)?);
+        let exclude: Vec<String> = transfer.exclude.iter().map(expand).collect::<Result<_>>()?;
+        let documents = transfer
+            .heredocs
+            .iter()
+            .map(|h| {
+                let content = if h.expand {
+                    words::expand_document(&h.content, escape, &|n: &str| state.variable(n))
+                        .map_err(|e| at(located.line, &located.text, &e))?
+                } else {
+                    h.content.clone()
+                };
+                Ok((h.name.clone(), content))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        if written.is_empty() {
+            return Err(at(located.line, &located.text, "the destination is empty"));
+        }
+        let word = if transfer.add { "ADD" } else { "COPY" };
+        if transfer.add {
+            if let Some(url) = sources.iter().find(|s| is_remote(s)) {
+                return Err(self.in_line(
+                    located.line,
+                    &located.text,
+                    Error::unsupported(&format!("ADD of a URL or a git repository ({url})")),
+                ));
+            }
+            if transfer.checksum.is_some() {
+                return Err(at(located.line, &located.text, "checksum can't be specified for non-HTTP(S) sources"));
+            }
+            if transfer.keep_git_dir {
+                return Err(at(located.line, &located.text, "keep-git-dir is for git sources only"));
+            }
+        }
+        if sources.len() + documents.len() > 1 && !written.ends_with('/') && written != "." && !transfer.parents {
+            let what = format!("when using {word} with more than one source file, the destination must be a directory and end with a /");
+            return Err(at(located.line, &located.text, &what));
+        }
+        let mut dest = state.absolute(&written);
+        if (written.ends_with('/') || written == "." || written.ends_with("/.")) && !dest.ends_with('/') {
+            dest.push('/');
+        }
+        let failed = |e: Error| {
+            let text = format!("{word} failed: {e}");
+            let first: String = located.text.lines().next().unwrap_or_default().chars().take(200).collect();
+            Error::new(if e.is_not_found() { crate::Kind::Invalid } else { e.kind() }, format!("{text}\n{} | {first}", located.line))
+                .because(e)
+        };
+        let source = self.source(here, transfer.from.as_deref()).await.map_err(failed)?;
+        let selection = Selection { sources, parents: transfer.parents, exclude, strict: matches!(source, Source::Context) };
+        let unpack = if transfer.add { transfer.unpack.unwrap_or(true) } else { false };
+
+        let how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
+        let chain = state.chain();
+        let mut keys = Vec::new();
+        if let Source::Layers(_, id) = &source {
+            // The same words on the same stage are the same step, without a look at its files.
+            keys.push(key(&[b"copy-from", chain.as_bytes(), id.as_bytes(), &how]));
+        }
+        let shown = |digest: &str| {
+            let what = digest.strip_prefix("sha256:").unwrap_or(digest);
+            format!("/bin/sh -c #(nop) {word} multi:{what} in {written} ")
+        };
+        if self.recall(state, &keys, &shown(keys.first().map_or("", String::as_str))).await? {
+            return Ok(());
+        }
+        let from_root = self.source_root(&source).await?;
+        let digest = if selection.sources.is_empty() {
+            crate::Digest::of(&how).to_string()
+        } else {
+            self.digest(&from_root, &selection).await.map_err(failed)?
+        };
+        keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &how]));
+        let created_by = shown(&digest);
+        if self.recall(state, &keys[keys.len() - 1..], &created_by).await? {
+            return Ok(());
+        }
+        let (root, scratch) = self.root(&state.layers).await?;
+        let owner = chown.as_ref().map(|text| self.chown(&root, text)).transpose().map_err(failed)?;
+        let plan = CopyPlan { selection, documents, dest, owner, mode: chmod.filter(|m| !m.is_empty()), unpack };
+        let workers = self.engine.images_handle().workers();
+        workers.tree::<()>(self.base, root.as_fd(), Some(from_root.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
+        drop((root, from_root));
+        let layer = self.pack(&scratch.join("upper")).await?;
+        self.keep(state, &keys, layer, created_by).await
+    }
+
+    /// `--chown`: a number without a group is the group's too.
+    fn chown(&self, root: &OwnedFd, text: &str) -> Result<(u32, u32)> {
+        let (uid, gid) = self.owner(root, text)?;
+        match text.parse::<u32>() {
+            Ok(number) => Ok((number, number)),
+            Err(_) => Ok((uid, gid)),
+        }
+    }
+}
+
+fn is_remote(source: &str) -> bool {
+    let lower = source.to_ascii_lowercase();
+    ["http://", "https://", "git://", "git@", "ssh://"].iter().any(|p| lower.starts_with(p))
+}
