@@ -15,6 +15,8 @@ mod request;
 mod run;
 mod scope;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod transfer;
 mod work;
 

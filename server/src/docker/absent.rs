@@ -14,22 +14,6 @@ fn unsupported(what: &str) -> Failure {
     Error::unsupported(what).into()
 }
 
-/// `POST /build`
-pub async fn build(body: Body) -> Answer {
-    drain(body).await;
-    Err(unsupported("building images"))
-}
-
-/// `POST /build/prune`: nothing is cached, so nothing is left to prune (`docker system prune` asks always).
-pub async fn build_prune() -> Response {
-    json(&json!({ "CachesDeleted": Value::Null, "SpaceReclaimed": 0 }))
-}
-
-/// `POST /build/cancel`
-pub async fn build_cancel() -> Answer {
-    Err(unsupported("cancelling a build"))
-}
-
 /// `POST /grpc` and `POST /session`: BuildKit's doors.
 pub async fn buildkit() -> Answer {
     Err(unsupported("BuildKit"))

@@ -7,6 +7,7 @@
 mod absent;
 mod archive;
 mod ask;
+mod build;
 mod containers;
 mod detach;
 pub mod error;
@@ -133,9 +134,9 @@ fn namesakes() -> Routes {
 
 fn absent() -> Routes {
     let mut routes = Routes::docker()
-        .post("/build", Write, absent::build)
-        .post("/build/prune", Write, absent::build_prune)
-        .post("/build/cancel", Write, absent::build_cancel)
+        .post("/build", Write, build::build)
+        .post("/build/prune", Write, build::prune)
+        .post("/build/cancel", Write, build::cancel)
         .post("/grpc", Write, absent::buildkit)
         .post("/session", Write, absent::buildkit)
         .get("/containers/{id}/checkpoints", Read, absent::checkpoints)

@@ -249,8 +249,8 @@ pub async fn df(State(app): State<App>, Who(who): Who, version: ApiVersion, args
         answer.insert("Volumes".to_owned(), volumes.iter().map(wire::volume::volume_usage).collect());
     }
     if wants("build-cache") {
-        // Nothing is built here yet, so nothing is cached.
-        answer.insert("BuildCache".to_owned(), json!([]));
+        let cache = app.engine.build_cache(&who).await?;
+        answer.insert("BuildCache".to_owned(), cache.iter().map(super::build::cache_row).collect());
     }
     Ok(json(&answer))
 }
