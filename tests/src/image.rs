@@ -1,0 +1,110 @@
+//! Images made on the spot, as `docker save` would write them: the host's static busybox, a few folders, and whatever a test
+//! wants to see unpacked. No network, no builder.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use tar::{Builder, EntryType, Header};
+
+/// An image with one layer, in the making.
+pub struct Image {
+    layer: Builder<Vec<u8>>,
+    config: serde_json::Value,
+}
+
+const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\nweb:x:1000:2000:web:/home/web:/bin/sh\n";
+const GROUP: &str = "root:x:0:\nnogroup:x:65534:\nweb:x:2000:\nlogs:x:3000:web\n";
+
+impl Image {
+    /// An image with nothing in it.
+    pub fn empty() -> Self {
+        let path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+        Self { layer: Builder::new(Vec::new()), config: json!({ "Env": [path], "Cmd": ["sh"], "WorkingDir": "/" }) }
+    }
+
+    /// The host's static busybox with all its names, and the accounts root, nobody and web (1000:2000, also in logs).
+    ///
+    /// # Panics
+    /// When there is no static busybox on this host.
+    pub fn busybox() -> Self {
+        let program = crate::program("busybox").expect("a static busybox (package busybox-static)");
+        let binary = std::fs::read(&program).expect("reading busybox");
+        let names = std::process::Command::new(&program).arg("--list").output().expect("asking busybox for its names");
+        let mut image = Self::empty();
+        for folder in ["bin", "etc", "home", "proc", "root", "sys", "tmp", "usr", "usr/bin", "usr/local", "usr/local/bin", "var"] {
+            image = image.folder(folder, if folder == "tmp" { 0o1777 } else { 0o755 });
+        }
+        image = image.file("bin/busybox", &binary, 0o755).file("etc/passwd", PASSWD.as_bytes(), 0o644).file(
+            "etc/group",
+            GROUP.as_bytes(),
+            0o644,
+        );
+        for name in String::from_utf8_lossy(&names.stdout).lines().filter(|name| *name != "busybox" && !name.is_empty()) {
+            image = image.link(&format!("bin/{name}"), "busybox");
+        }
+        image
+    }
+
+    /// With a folder.
+    #[must_use]
+    pub fn folder(mut self, path: &str, mode: u32) -> Self {
+        let mut header = header(EntryType::Directory, mode, 0);
+        self.layer.append_data(&mut header, format!("{path}/"), std::io::empty()).expect("a folder in the layer");
+        self
+    }
+
+    /// With a file.
+    #[must_use]
+    pub fn file(mut self, path: &str, content: &[u8], mode: u32) -> Self {
+        let mut header = header(EntryType::Regular, mode, content.len());
+        self.layer.append_data(&mut header, path, content).expect("a file in the layer");
+        self
+    }
+
+    /// With a symbolic link.
+    #[must_use]
+    pub fn link(mut self, path: &str, target: &str) -> Self {
+        let mut header = header(EntryType::Symlink, 0o777, 0);
+        self.layer.append_link(&mut header, path, target).expect("a link in the layer");
+        self
+    }
+
+    /// With a value in its configuration: `User`, `Entrypoint`, `Volumes`, …
+    #[must_use]
+    pub fn set(mut self, key: &str, value: serde_json::Value) -> Self {
+        self.config[key] = value;
+        self
+    }
+
+    /// The archive for `docker load`.
+    pub fn archive(self, names: &[&str]) -> Vec<u8> {
+        let layer = self.layer.into_inner().expect("the layer's end");
+        let diff = hex::encode(Sha256::digest(&layer));
+        let config = json!({
+            "architecture": if cfg!(target_arch = "aarch64") { "arm64" } else { "amd64" }, "os": "linux",
+            "created": "2026-01-01T00:00:00Z", "config": self.config,
+            "rootfs": { "type": "layers", "diff_ids": [format!("sha256:{diff}")] },
+            "history": [{ "created": "2026-01-01T00:00:00Z", "created_by": "e2e" }],
+        })
+        .to_string();
+        let config_name = format!("{}.json", hex::encode(Sha256::digest(config.as_bytes())));
+        let layer_name = format!("{diff}/layer.tar");
+        let manifest = json!([{ "Config": config_name, "RepoTags": names, "Layers": [layer_name] }]).to_string();
+        let mut archive = Builder::new(Vec::new());
+        for (path, content) in [(config_name.as_str(), config.as_bytes()), (&layer_name, &layer), ("manifest.json", manifest.as_bytes())] {
+            let mut header = header(EntryType::Regular, 0o644, content.len());
+            archive.append_data(&mut header, path, content).expect("a part of the archive");
+        }
+        archive.into_inner().expect("the archive's end")
+    }
+}
+
+fn header(kind: EntryType, mode: u32, size: usize) -> Header {
+    let mut header = Header::new_gnu();
+    header.set_entry_type(kind);
+    header.set_mode(mode);
+    header.set_size(size as u64);
+    header.set_mtime(1_767_225_600);
+    header.set_uid(0);
+    header.set_gid(0);
+    header
+}
