@@ -1,0 +1,215 @@
+//! What a container may be and see, read back from the kernel and compared with what policy says.
+
+use e2e::{Server, host};
+
+const ANN: u32 = 60_011;
+const BEN: u32 = 60_012;
+/// Docker's fourteen default capabilities as a mask (capabilities(7)).
+const DEFAULT_CAPS: u64 = 0x0000_0000_a804_25fb;
+
+fn sleeping(server: &Server, uid: u32, name: &str) -> i32 {
+    let docker = server.docker_as(uid);
+    docker.text(&["run", "-d", "--name", name, "busybox", "sleep", "1000"]);
+    docker.pid(name)
+}
+
+fn two_people() -> Server {
+    let server = Server::start_with(e2e::Options::default());
+    for (name, uid) in [("ann", ANN), ("ben", BEN)] {
+        server.add_user(name, uid);
+        server.load_busybox_for(&server.docker_as(uid));
+    }
+    server
+}
+
+#[test]
+fn root_inside_is_nobody_outside() {
+    let server = two_people();
+    let (ann, ben) = (sleeping(&server, ANN, "one"), sleeping(&server, BEN, "one"));
+    let docker = server.docker_as(ANN);
+    assert!(docker.text(&["exec", "one", "id"]).starts_with("uid=0(root) gid=0(root)"));
+    let mut first = Vec::new();
+    for pid in [ann, ben] {
+        let maps = host::read(pid, "uid_map");
+        let fields: Vec<u64> = maps.split_whitespace().map(|n| n.parse().expect("a number in uid_map")).collect();
+        assert_eq!((fields.len(), fields[0], fields[2]), (3, 0, 65_536), "one map of a tenant's block: {maps:?}");
+        assert!(fields[1] >= 1_879_048_192, "outside the pool: {maps:?}");
+        assert_eq!(host::read(pid, "gid_map").split_whitespace().nth(1), maps.split_whitespace().nth(1));
+        let uids = host::status(pid)["Uid"].clone();
+        assert!(uids.split_whitespace().all(|uid| uid == fields[1].to_string()), "uids on the host: {uids}");
+        first.push(fields[1]);
+    }
+    assert!(first[0].abs_diff(first[1]) >= 65_536, "two tenants share ids: {first:?}");
+}
+
+#[test]
+fn capabilities_seccomp_and_groups_are_dockers() {
+    let server = two_people();
+    let status = host::status(sleeping(&server, ANN, "one"));
+    for set in ["CapPrm", "CapEff", "CapBnd"] {
+        assert_eq!(u64::from_str_radix(&status[set], 16), Ok(DEFAULT_CAPS), "{set}");
+    }
+    // CVE-2022-24769: inheritable capabilities of the shim leaked into containers.
+    assert_eq!(u64::from_str_radix(&status["CapInh"], 16), Ok(0), "CapInh");
+    assert_eq!(u64::from_str_radix(&status["CapAmb"], 16), Ok(0), "CapAmb");
+    assert_eq!(status["Seccomp"], "2");
+    // CVE-2022-36109: groups of the parent kept.
+    let base: u64 = status["Uid"].split_whitespace().next().and_then(|u| u.parse().ok()).expect("a uid");
+    assert!(
+        status["Groups"].split_whitespace().all(|g| g.parse::<u64>().is_ok_and(|g| (base..base + 65_536).contains(&g))),
+        "{:?}",
+        status["Groups"]
+    );
+    let docker = server.docker_as(ANN);
+    docker.text(&[
+        "run",
+        "-d",
+        "--name",
+        "bare",
+        "--cap-drop",
+        "ALL",
+        "--security-opt",
+        "no-new-privileges",
+        "-u",
+        "1000",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let bare = host::status(docker.pid("bare"));
+    assert_eq!(u64::from_str_radix(&bare["CapBnd"], 16), Ok(0));
+    assert_eq!(u64::from_str_radix(&bare["CapEff"], 16), Ok(0));
+    assert_eq!(bare["NoNewPrivs"], "1");
+}
+
+/// CVE-2024-21626: a descriptor of the host's left open in the container.
+#[test]
+fn no_descriptor_of_the_host_is_left_open() {
+    let server = two_people();
+    let pid = sleeping(&server, ANN, "one");
+    for target in host::descriptors(pid) {
+        assert!(target.starts_with("pipe:") || target == "/dev/null" || target.starts_with("socket:"), "open in the container: {target}");
+    }
+    assert_eq!(host::descriptors(pid).len(), 3, "{:?}", host::descriptors(pid));
+    let inside = server.docker_as(ANN).text(&["exec", "one", "sh", "-c", "ls -l /proc/self/fd | grep -c '\\->'"]);
+    assert_eq!(inside, "4", "stdin, stdout, stderr and the folder that ls reads");
+}
+
+#[test]
+fn masked_paths_are_empty_and_system_paths_read_only() {
+    let server = two_people();
+    sleeping(&server, ANN, "one");
+    let docker = server.docker_as(ANN);
+    for file in ["/proc/kcore", "/proc/keys", "/proc/timer_list", "/proc/interrupts"] {
+        let read = docker.run(&["exec", "one", "sh", "-c", &format!("test ! -e {file} || test -z \"$(head -c 1 {file} 2>/dev/null)\"")]);
+        assert_eq!(read.code, 0, "{file} shows something");
+    }
+    for folder in ["/proc/acpi", "/proc/scsi", "/sys/firmware"] {
+        let listed = docker.run(&["exec", "one", "sh", "-c", &format!("test ! -e {folder} || test -z \"$(ls -A {folder} 2>/dev/null)\"")]);
+        assert_eq!(listed.code, 0, "{folder} shows something");
+    }
+    for file in ["/proc/sys/kernel/hostname", "/proc/sysrq-trigger", "/sys/kernel/mm/transparent_hugepage/enabled"] {
+        let write = docker.run(&["exec", "one", "sh", "-c", &format!("! (echo x > {file}) 2>/dev/null")]);
+        assert_eq!(write.code, 0, "{file} can be written");
+    }
+}
+
+#[test]
+fn a_container_sees_only_its_own_cgroup_and_processes() {
+    let server = two_people();
+    let pid = sleeping(&server, ANN, "one");
+    let id = server.docker_as(ANN).inspect("one", "{{.Id}}");
+    let groups = host::cgroups(pid);
+    for controller in ["memory", "pids", "cpu"] {
+        let path = groups.get(controller).or_else(|| groups.get("")).expect("a cgroup");
+        assert!(path.contains(&id), "{controller}: {path} is not the container's");
+    }
+    let seen = server.docker_as(ANN).text(&["exec", "one", "cat", "/proc/self/cgroup"]);
+    assert!(!seen.contains(&id) && !seen.contains("wharf"), "the host's paths are seen inside: {seen}");
+    let processes = server.docker_as(ANN).text(&["exec", "one", "sh", "-c", "ls /proc | grep -c '^[0-9]'"]);
+    assert!(processes.parse::<u32>().is_ok_and(|n| n <= 4), "{processes} processes are seen inside");
+}
+
+#[test]
+fn files_made_as_root_belong_to_the_tenant_or_the_person() {
+    let server = two_people();
+    let docker = server.docker_as(ANN);
+    let pid = sleeping(&server, ANN, "one");
+    docker.text(&["exec", "one", "touch", "/made"]);
+    let base: u32 = host::status(pid)["Uid"].split_whitespace().next().and_then(|u| u.parse().ok()).expect("a uid");
+    let made = std::fs::metadata(format!("/proc/{pid}/root/made")).expect("the file, seen from the host");
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((made.uid(), made.gid()), (base, base));
+    assert_ne!(made.uid(), 0, "host root owns what a container's root made");
+}
+
+#[test]
+fn what_needs_a_grant_is_refused_without_one() {
+    let server = two_people();
+    let docker = server.docker_as(ANN);
+    let secret = server.folder().join("secret");
+    std::fs::write(&secret, "host").expect("a file of the host's");
+    let bind = format!("{}:/b", secret.display());
+    let cases: &[&[&str]] = &[
+        &["--privileged"],
+        &["--cap-add", "SYS_ADMIN"],
+        &["--cap-add", "ALL"],
+        &["--network", "host"],
+        &["--pid", "host"],
+        &["--ipc", "host"],
+        &["--uts", "host"],
+        &["--userns", "host"],
+        &["--device", "/dev/kmsg"],
+        &["--device", "/dev/vda"],
+        &["-v", "/:/host"],
+        &["-v", "/etc:/b"],
+        &["-v", "/home/../etc:/b"],
+        &["-v", "//etc/./shadow:/b"],
+        &["-v", "/proc/1/root:/b"],
+        &["-v", &bind],
+        &["-v", "/run:/b"],
+        &["--mount", "type=bind,src=/etc,dst=/b"],
+        &["--security-opt", "seccomp=unconfined"],
+        &["--security-opt", "systempaths=unconfined"],
+        &["--cgroup-parent", "/"],
+        &["-p", "80:80"],
+        &["--device-cgroup-rule", "a *:* rwm"],
+        &["--sysctl", "kernel.shmmax=1"],
+    ];
+    for case in cases {
+        let mut call = vec!["run", "--rm"];
+        call.extend_from_slice(case);
+        call.extend(["busybox", "true"]);
+        let refused = docker.run(&call);
+        assert_eq!(refused.code, 125, "{case:?} was not refused: {refused:?}");
+        assert_eq!(docker.text(&["ps", "-aq"]), "", "{case:?} left a container behind");
+    }
+    server.wharf(&["grant", "add", "--tenant", "ann", "capability=SYS_TIME"]).succeeded();
+    docker.run(&["run", "--rm", "--cap-add", "SYS_TIME", "busybox", "true"]).succeeded();
+    docker.run(&["run", "--rm", "--cap-add", "SYS_ADMIN", "busybox", "true"]).exited(125);
+    server.wharf(&["audit", "verify"]).succeeded();
+}
+
+/// Kernel interfaces that default containers must not reach: CVE-2022-0185, CVE-2022-0492, CVE-2026-31431 and their kin.
+#[test]
+fn doors_to_the_kernel_are_shut() {
+    let server = two_people();
+    sleeping(&server, ANN, "one");
+    let docker = server.docker_as(ANN);
+    for (what, call) in [
+        ("a user namespace", "unshare -U true"),
+        ("a mount namespace", "unshare -m true"),
+        ("mounting", "mount -t tmpfs none /tmp"),
+        ("mounting cgroups", "mkdir -p /tmp/cg && mount -t cgroup -o memory none /tmp/cg"),
+        ("a device node", "mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda"),
+        ("kmsg", "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg"),
+        ("the kernel log", "dmesg | grep ."),
+        ("the clock", "date -s 2001-01-01"),
+        ("the host's name", "hostname other"),
+        ("reboot", "reboot -f"),
+    ] {
+        let tried = docker.run(&["exec", "one", "sh", "-c", call]);
+        assert_ne!(tried.code, 0, "{what} is open: {tried:?}");
+    }
+    assert_eq!(docker.inspect("one", "{{.State.Running}}"), "true");
+}

@@ -1,0 +1,67 @@
+//! Published ports: from localhost, from the host's addresses, from another machine, and while the server is down.
+
+use e2e::host::Neighbour;
+use e2e::{Options, Server, until};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+const ANSWERING: &str = "while :; do echo answer | nc -l -p 8080; done";
+
+/// What a port says; nothing when nobody answers.
+fn ask(address: &str) -> Option<String> {
+    let address: SocketAddr = address.parse().ok()?;
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(2)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+    stream.write_all(b"\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer.trim().to_owned()).filter(|answer| !answer.is_empty())
+}
+
+#[test]
+fn a_published_port_is_reached_from_everywhere_also_without_the_server() {
+    let Some(neighbour) = Neighbour::new() else {
+        return e2e::skip("`ip` (iproute2) is not installed");
+    };
+    let mut server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    docker.text(&["run", "-d", "--name", "web", "-p", "8080", "busybox", "sh", "-c", ANSWERING]);
+    let port = docker.text(&["port", "web", "8080"]).lines().next().and_then(|l| l.rsplit(':').next().map(str::to_owned)).expect("a port");
+    let everywhere = || {
+        for address in [format!("127.0.0.1:{port}"), format!("{}:{port}", neighbour.ours)] {
+            until(&format!("{address} answers"), || ask(&address).filter(|answer| answer == "answer"));
+        }
+        until("another machine gets an answer", || {
+            let call = format!("echo | nc -w 2 {} {port}", neighbour.ours);
+            let output = neighbour.command(&["busybox", "sh", "-c", &call]).output().expect("asking from the neighbour");
+            String::from_utf8_lossy(&output.stdout).contains("answer").then_some(())
+        });
+    };
+    everywhere();
+    server.kill();
+    everywhere();
+    server.start_again(Vec::new());
+    everywhere();
+    docker.text(&["rm", "-f", "web"]);
+    until("the port is closed again", || ask(&format!("127.0.0.1:{port}")).is_none().then_some(()));
+}
+
+#[test]
+fn containers_find_each_other_by_name_and_not_other_tenants() {
+    let server = Server::start_with(Options::default());
+    for (name, uid) in [("ann", 60_021), ("ben", 60_022)] {
+        server.add_user(name, uid);
+        let docker = server.docker_as(uid);
+        server.load_busybox_for(&docker);
+        docker.text(&["network", "create", "net"]);
+        docker.text(&["run", "-d", "--name", "web", "--network", "net", "busybox", "sh", "-c", ANSWERING]);
+    }
+    let (ann, ben) = (server.docker_as(60_021), server.docker_as(60_022));
+    let answer = ann.text(&["run", "--rm", "--network", "net", "busybox", "sh", "-c", "until echo | nc -w 1 web 8080; do sleep 0.1; done"]);
+    assert_eq!(answer, "answer");
+    let bens = ben.inspect("web", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
+    let across = ann.run(&["run", "--rm", "--network", "net", "busybox", "sh", "-c", &format!("echo | nc -w 2 {bens} 8080")]);
+    assert_ne!(across.stdout.trim(), "answer", "one tenant's container reached another's");
+    assert_eq!(ann.run(&["run", "--rm", "--network", "none", "busybox", "sh", "-c", "ip -o link | grep -vc ' lo:'"]).text(), "0");
+}
