@@ -109,7 +109,7 @@ impl Server {
         Docker::new(&self.docker_host(), &self.folder.path().join("docker-root"))
     }
 
-    /// The docker CLI as another Unix account, which need not be in passwd. It must have a user here.
+    /// The docker CLI as another Unix account, which must have a user here.
     pub fn docker_as(&self, uid: u32) -> Docker {
         Docker::new(&self.docker_host(), &self.folder.path().join(format!("docker-{uid}"))).by(uid)
     }

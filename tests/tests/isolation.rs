@@ -2,8 +2,8 @@
 
 use e2e::{Server, host};
 
-const ANN: u32 = 60_011;
-const BEN: u32 = 60_012;
+const ANN: u32 = 5;
+const BEN: u32 = 6;
 /// Docker's fourteen default capabilities as a mask (capabilities(7)).
 const DEFAULT_CAPS: u64 = 0x0000_0000_a804_25fb;
 
@@ -184,7 +184,7 @@ fn what_needs_a_grant_is_refused_without_one() {
         assert_eq!(refused.code, 125, "{case:?} was not refused: {refused:?}");
         assert_eq!(docker.text(&["ps", "-aq"]), "", "{case:?} left a container behind");
     }
-    server.wharf(&["grant", "add", "--tenant", "ann", "capability=SYS_TIME"]).succeeded();
+    server.wharf(&["grant", "add", "--tenant", "ann", "cap=SYS_TIME"]).succeeded();
     docker.run(&["run", "--rm", "--cap-add", "SYS_TIME", "busybox", "true"]).succeeded();
     docker.run(&["run", "--rm", "--cap-add", "SYS_ADMIN", "busybox", "true"]).exited(125);
     server.wharf(&["audit", "verify"]).succeeded();

@@ -50,14 +50,14 @@ fn a_published_port_is_reached_from_everywhere_also_without_the_server() {
 #[test]
 fn containers_find_each_other_by_name_and_not_other_tenants() {
     let server = Server::start_with(Options::default());
-    for (name, uid) in [("ann", 60_021), ("ben", 60_022)] {
+    for (name, uid) in [("ann", 5), ("ben", 6)] {
         server.add_user(name, uid);
         let docker = server.docker_as(uid);
         server.load_busybox_for(&docker);
         docker.text(&["network", "create", "net"]);
         docker.text(&["run", "-d", "--name", "web", "--network", "net", "busybox", "sh", "-c", ANSWERING]);
     }
-    let (ann, ben) = (server.docker_as(60_021), server.docker_as(60_022));
+    let (ann, ben) = (server.docker_as(5), server.docker_as(6));
     let answer = ann.text(&["run", "--rm", "--network", "net", "busybox", "sh", "-c", "until echo | nc -w 1 web 8080; do sleep 0.1; done"]);
     assert_eq!(answer, "answer");
     let bens = ben.inspect("web", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}");
