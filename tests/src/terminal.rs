@@ -66,8 +66,14 @@ impl Terminal {
     }
 
     /// Waits for the end, reading on; the exit code.
+    ///
+    /// # Panics
+    /// When it does not end within [`PATIENCE`].
     pub fn wait(mut self) -> i32 {
-        while self.read() {}
+        let begin = Instant::now();
+        while self.read() {
+            assert!(begin.elapsed() < PATIENCE, "the program does not end; it showed: {:?}", self.screen);
+        }
         self.child.wait().expect("the program's end").code().unwrap_or(-1)
     }
 

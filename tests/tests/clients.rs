@@ -8,6 +8,12 @@ use std::io::{BufRead, BufReader, Read};
 /// An account that every Debian has (games).
 const ANN: u32 = 5;
 
+/// In a second: `--until` in whole seconds would cut off what has just happened.
+fn soon() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
+    (now.as_secs() + 1).to_string()
+}
+
 /// A server, and the two who use it: root, and an ordinary account (a dockerd knows only root).
 fn people() -> (Server, Vec<Docker>) {
     let server = Server::start();
@@ -73,10 +79,12 @@ fn a_terminal_behaves_like_one() {
         terminal.type_keys("until stty size | grep -q '43 132'; do sleep 0.1; done; echo size-$((6*7))\n");
         terminal.expect("size-42");
         // Ctrl-C reaches the foreground job, not the client.
-        terminal.type_keys("sleep 1000; echo after-$((6*7))\n");
-        terminal.expect("sleep 1000");
+        terminal.expect("# ");
+        terminal.type_keys("echo job-$((6*7)); sleep 1000\n");
+        terminal.expect("job-42");
         terminal.type_keys("\x03");
-        terminal.type_keys("\nexit 5\n");
+        terminal.expect("# ");
+        terminal.type_keys("exit 5\n");
         assert_eq!(terminal.wait(), 5);
     }
 }
@@ -90,7 +98,9 @@ fn detaching_leaves_the_container_running() {
         terminal.type_keys("\x10\x11");
         assert_eq!(terminal.wait(), 0);
         assert_eq!(docker.inspect("left", "{{.State.Running}}"), "true");
+        // The client changes the size once more than needed, so that the program within draws its prompt again.
         let mut back = Terminal::start(docker.command(&["attach", "left"]));
+        back.expect("# ");
         back.type_keys("echo back-$((6*7))\n");
         back.expect("back-42");
         back.type_keys("exit 3\n");
@@ -172,7 +182,7 @@ fn logs_are_followed_to_the_end() {
             "busybox",
             "sh",
             "-c",
-            "for n in 1 2 3; do echo line $n; done; cat; echo last >&2",
+            "for n in 1 2 3; do echo line $n; done; read x; echo $x; echo last >&2",
         ]);
         let mut follower = docker.start(&["logs", "-f", "talker"]);
         let mut lines = BufReader::new(follower.stdout.take().expect("the follower's output")).lines();

@@ -91,7 +91,7 @@ fn no_descriptor_of_the_host_is_left_open() {
         assert!(target.starts_with("pipe:") || target == "/dev/null" || target.starts_with("socket:"), "open in the container: {target}");
     }
     assert_eq!(host::descriptors(pid).len(), 3, "{:?}", host::descriptors(pid));
-    let inside = server.docker_as(ANN).text(&["exec", "one", "sh", "-c", "ls -l /proc/self/fd | grep -c '\\->'"]);
+    let inside = server.docker_as(ANN).text(&["exec", "one", "sh", "-c", "ls -1 /proc/self/fd | wc -l"]);
     assert_eq!(inside, "4", "stdin, stdout, stderr and the folder that ls reads");
 }
 
@@ -181,12 +181,14 @@ fn what_needs_a_grant_is_refused_without_one() {
         call.extend_from_slice(case);
         call.extend(["busybox", "true"]);
         let refused = docker.run(&call);
-        assert_eq!(refused.code, 125, "{case:?} was not refused: {refused:?}");
+        // The CLI makes 126 of whatever says "permission denied".
+        assert!([125, 126].contains(&refused.code), "{case:?} was not refused: {refused:?}");
+        assert!(refused.stderr.contains("Error response from daemon"), "{case:?} came as far as a start: {refused:?}");
         assert_eq!(docker.text(&["ps", "-aq"]), "", "{case:?} left a container behind");
     }
     server.wharf(&["grant", "add", "--tenant", "ann", "cap=SYS_TIME"]).succeeded();
     docker.run(&["run", "--rm", "--cap-add", "SYS_TIME", "busybox", "true"]).succeeded();
-    docker.run(&["run", "--rm", "--cap-add", "SYS_ADMIN", "busybox", "true"]).exited(125);
+    docker.run(&["run", "--rm", "--cap-add", "SYS_ADMIN", "busybox", "true"]).exited(126);
     server.wharf(&["audit", "verify"]).succeeded();
 }
 
@@ -204,7 +206,7 @@ fn doors_to_the_kernel_are_shut() {
         ("a device node", "mknod /tmp/sda b 8 0 && head -c 1 /tmp/sda"),
         ("kmsg", "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg"),
         ("the kernel log", "dmesg | grep ."),
-        ("the clock", "date -s 2001-01-01"),
+        ("the clock", "date -s 2001-01-01 >/dev/null; date | grep 2001"),
         ("the host's name", "hostname other"),
         ("reboot", "reboot -f"),
     ] {
