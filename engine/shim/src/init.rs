@@ -289,8 +289,13 @@ fn mask(root: RawFd, path: &CStr, staged: &Staged) -> R<()> {
     };
     let folder = sys::stat(target.as_raw_fd())?.st_mode & libc::S_IFMT == libc::S_IFDIR;
     let source = if folder { &staged.empty } else { &staged.null };
-    let mount = sys::clone_mount(source.as_raw_fd(), c"", false)?;
-    sys::attach_mount(mount.as_raw_fd(), target.as_raw_fd())
+    match sys::clone_mount(source.as_raw_fd(), c"", false) {
+        Ok(mount) => sys::attach_mount(mount.as_raw_fd(), target.as_raw_fd()),
+        // Before Linux 6.15 only a mount attached in our own namespace can be cloned: the first mask is the mount itself, and
+        // the others are cloned from it.
+        Err(libc::EINVAL) => sys::attach_mount(source.as_raw_fd(), target.as_raw_fd()),
+        Err(errno) => Err(errno),
+    }
 }
 
 /// Phase two. Returns only with an error.
