@@ -114,7 +114,8 @@ pub(super) fn read(text: &str, escape: char, variables: &dyn words::Variables) -
             _ => return Err(bad(format!("unexpected key '{key}'"))),
         };
         // A secret's `source` is another word for its id.
-        if !belongs && !(kind == Kind::Secret && matches!(key.as_str(), "source" | "src")) {
+        let secret_id = kind == Kind::Secret && matches!(key.as_str(), "source" | "src");
+        if !belongs && !secret_id {
             return Err(bad(format!("unexpected key '{key}' for mount type")));
         }
         match key.as_str() {

@@ -300,7 +300,7 @@ impl Work {
         let folder = state.config.working_dir.clone();
         let created_by = format!("/bin/sh -c #(nop) WORKDIR {folder}");
         let key = key(&[b"workdir", state.chain().as_bytes(), state.config.user.as_bytes(), folder.as_bytes()]);
-        if self.recall(state, &[key.clone()], &created_by).await? {
+        if self.recall(state, std::slice::from_ref(&key), &created_by).await? {
             return Ok(());
         }
         let (root, scratch) = self.root(&state.layers).await?;

@@ -321,7 +321,13 @@ impl Engine {
         let options = crate::worker::PackOptions { name: Some(String::new()) };
         let (_, tar) = workers.pack(base, root.as_fd(), path, options).await?;
         let into = std::fs::File::open(data).doing(|| format!("opening {}", data.display()))?;
-        workers.unpack(base, into.as_fd(), "/", crate::worker::UnpackOptions::default(), tar).await
+        workers.unpack(base, into.as_fd(), "/", crate::worker::UnpackOptions::default(), tar).await?;
+        // The folder itself, which an archive of its content does not change. Its ids are the block's already.
+        let doing = || format!("giving {} the owner of the image's folder", data.display());
+        let folder = crate::sys::inside::open_beneath(root.as_fd(), path.trim_start_matches('/')).doing(doing)?;
+        let stat = rustix::fs::fstat(&folder).map_err(std::io::Error::from).doing(doing)?;
+        chown(data, Some(stat.st_uid), Some(stat.st_gid)).doing(doing)?;
+        std::fs::set_permissions(data, std::os::unix::fs::PermissionsExt::from_mode(stat.st_mode & 0o7777)).doing(doing)
     }
 }
 
@@ -362,11 +368,6 @@ impl Life {
         let health = effective.health.as_ref().map(|_| super::view::Health { status: "starting".to_owned(), ..Default::default() });
         Self { state: State::Created, failure: None, restarts: 0, stopped_by_hand: false, health, live: None }
     }
-}
-
-/// The image's labels and the client's, as they are shown and filtered.
-pub(crate) fn all_labels(fixed: &Fixed) -> &BTreeMap<String, String> {
-    &fixed.effective.labels
 }
 
 /// Ids of other containers that this one needs running: whose namespaces it joins.

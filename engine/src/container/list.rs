@@ -206,7 +206,7 @@ impl<'a> Pick<'a> {
             && filter::is(f, "health", health)
             && (self.exited.is_empty() || code.is_some_and(|c| self.exited.contains(&c)))
             && filter::flag(f, "is-task").ok().flatten() != Some(true)
-            && filter::labels(f, "label", &super::create::all_labels(&entry.fixed))
+            && filter::labels(f, "label", &entry.fixed.effective.labels)
             && self.before.is_none_or(|t| entry.created < t)
             && self.since.is_none_or(|t| entry.created > t)
             && (filter::values(f, "ancestor").is_none() || self.ancestors.contains(&entry.fixed.image))
@@ -236,7 +236,7 @@ impl<'a> Pick<'a> {
 /// (port, protocol) pairs that a container publishes.
 fn published(entry: &Entry) -> Vec<(u16, String)> {
     let host = &entry.fixed.spec.host;
-    host.port_bindings.iter().map(|(container, _)| (container.port, container.protocol.to_string())).collect()
+    host.port_bindings.keys().map(|container| (container.port, container.protocol.to_string())).collect()
 }
 
 /// (port, protocol) pairs that a container exposes.

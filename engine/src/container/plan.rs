@@ -131,7 +131,7 @@ impl Engine {
             mounts,
             hostname,
             domainname: if host_uts { String::new() } else { spec.host.domainname.clone() },
-            sysctls: spec.sysctls.iter().map(|(k, v)| (k.clone(), v.clone())).collect(),
+            sysctls: sysctls(spec),
             init: spec.process.init,
             log: wire::LogPlan {
                 driver,
@@ -200,7 +200,8 @@ impl Engine {
             cwd: cwd.to_owned(),
             uid: who.uid,
             gid: who.gid,
-            groups: who.groups.clone(),
+            // As with Docker the primary group is among them.
+            groups: std::iter::once(who.gid).chain(who.groups.iter().copied()).collect(),
             caps: caps::sets(bits, who.uid == 0, host_bounding),
             no_new_privs: spec.privileges.no_new_privileges,
             seccomp,
@@ -378,6 +379,14 @@ fn tmpfs_options(options: &std::collections::BTreeMap<String, String>, read_only
         list.push("ro".to_owned());
     }
     Ok(list)
+}
+
+/// What was asked, after Docker's own: in its own network a container's users may bind low ports and ping.
+fn sysctls(spec: &EffectiveSpec) -> Vec<(String, String)> {
+    let own_network = matches!(spec.network.mode, NetworkMode::None | NetworkMode::Network(_));
+    let defaults = [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 65535")];
+    let defaults = defaults.into_iter().filter(|(name, _)| own_network && !spec.sysctls.contains_key(*name));
+    defaults.map(|(k, v)| (k.to_owned(), v.to_owned())).chain(spec.sysctls.clone()).collect()
 }
 
 /// What an exec has that its container's first process has not.

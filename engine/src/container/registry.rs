@@ -92,7 +92,7 @@ impl Registry {
     /// The tenant's containers, newest first.
     pub fn of(&self, tenant: TenantId) -> Vec<Arc<Entry>> {
         let mut entries: Vec<_> = self.read().get(&tenant).map(|s| s.ids.values().cloned().collect()).unwrap_or_default();
-        entries.sort_by(|a, b| b.created.cmp(&a.created));
+        entries.sort_by_key(|e| std::cmp::Reverse(e.created));
         entries
     }
 

@@ -115,7 +115,7 @@ impl Engine {
             let mut pruned = Pruned::default();
             for entry in engine.registry().of(who.tenant) {
                 let idle = matches!(entry.record().life.state, State::Created | State::Exited(_) | State::Dead(_));
-                let labels = super::create::all_labels(&entry.fixed);
+                let labels = &entry.fixed.effective.labels;
                 let chosen = idle
                     && filter::labels(&filters, "label", labels)
                     && filter::lacks_labels(&filters, labels)

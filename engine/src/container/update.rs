@@ -22,7 +22,7 @@ impl Engine {
             let entry = engine.registry().find(who.tenant, &name)?;
             let _one = entry.lifecycle.lock().await;
             if matches!(entry.record().life.state, State::Removing | State::Dead(_)) {
-                return Err(Error::conflict(format!("Container is marked for removal and cannot be \"update\".")));
+                return Err(Error::conflict("Container is marked for removal and cannot be \"update\"."));
             }
             let before = entry.record().mutable.clone();
             let mut after = before.clone();

@@ -63,7 +63,7 @@ impl Images {
     /// A remembered layer, if its files are here.
     pub(crate) fn remembered(&self, layer: &StepLayer) -> Option<BuiltLayer> {
         let path = self.inner.layers.join(&layer.folder);
-        path.is_dir().then(|| BuiltLayer { row: layer.row, blob: layer.blob, diff_id: layer.diff_id, size: layer.size, path })
+        path.is_dir().then_some(BuiltLayer { row: layer.row, blob: layer.blob, diff_id: layer.diff_id, size: layer.size, path })
     }
 
     /// Makes an image and gives it its names.

@@ -158,8 +158,8 @@ mod tests {
         let renamed = Attachment { name: "api".to_owned(), ..attachment };
         put_endpoint(&mut tx, &renamed).await.unwrap();
         tx.commit().await.unwrap();
-        assert_eq!(all(&inventory).await.unwrap(), [row.clone()]);
-        assert_eq!(endpoints(&inventory).await.unwrap(), [renamed.clone()]);
+        assert_eq!(all(&inventory).await.unwrap(), std::slice::from_ref(&row));
+        assert_eq!(endpoints(&inventory).await.unwrap(), std::slice::from_ref(&renamed));
         let mut tx = inventory.begin().await.unwrap();
         delete_endpoints(&mut tx, &[renamed.endpoint]).await.unwrap();
         delete(&mut tx, &row.id).await.unwrap();

@@ -411,7 +411,7 @@ fn containers_stay_connected_while_the_server_restarts() {
             dns_sockets: Vec::new(),
         };
         second.adopt(vec![alive]).await.unwrap();
-        assert_eq!(second.attachments(&a.container), [a.at.clone()]);
+        assert_eq!(second.attachments(&a.container), std::slice::from_ref(&a.at));
         assert_eq!(second.get(TenantId(1), "bridge").await.unwrap().spec, before.spec);
         assert!(second.attachments(&gone.container).is_empty());
         let links = run("ip link");

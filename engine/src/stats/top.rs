@@ -150,8 +150,7 @@ fn columns(arguments: &str) -> Result<Columns> {
             continue;
         }
         let (letters, unix) = word.strip_prefix('-').map_or((word, false), |w| (w, true));
-        let mut rest = letters.char_indices();
-        while let Some((at, letter)) = rest.next() {
+        for (at, letter) in letters.char_indices() {
             match (letter, unix) {
                 ('e' | 'A' | 'a' | 'd' | 'N' | 'w' | 'L' | 'H', true) | ('a' | 'x' | 'w' | 'f' | 'e' | 'g', false) => bsd |= !unix,
                 ('f' | 'F', true) => full = true,

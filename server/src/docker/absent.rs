@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::extract::{Path, Request};
 use axum::response::Response;
 use engine::{Error, Kind};
-use serde_json::{Value, json};
+use serde_json::json;
 
 fn unsupported(what: &str) -> Failure {
     Error::unsupported(what).into()
