@@ -339,3 +339,28 @@ async fn sec_k04_a_websocket_without_our_origin_is_refused_before_the_upgrade() 
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_client_began_was_left_half_done_when_it_went_away() {
+    // A browser that moved on cancelled the making of a tenant's networks between memory and database; no container of the
+    // tenant could be started after that.
+    let Some(house) = house().await else { return };
+    let [began, go, ended] = [(); 3].map(|()| std::sync::Arc::new(tokio::sync::Notify::new()));
+    let signals = (began.clone(), go.clone(), ended.clone());
+    let slow = move || {
+        let (began, go, ended) = signals.clone();
+        async move {
+            began.notify_one();
+            go.notified().await;
+            ended.notify_one();
+            "done"
+        }
+    };
+    let router = crate::Routes::pages().get("/ui/slow", crate::Permission::Public, slow).into_router(house.app.clone());
+    let client = tokio::spawn(router.oneshot(Request::get("/ui/slow").body(Body::empty()).unwrap()));
+    began.notified().await;
+    client.abort();
+    assert!(client.await.unwrap_err().is_cancelled());
+    go.notify_one();
+    tokio::time::timeout(std::time::Duration::from_secs(30), ended.notified()).await.expect("the handler went with its client");
+}

@@ -38,7 +38,7 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
                     parts.extensions.insert(SessionCookie(session));
                 }
             }
-            next.run(Request::from_parts(parts, body)).await
+            to_its_end(next, Request::from_parts(parts, body)).await
         }
         Err(refusal) => refused(gate.face, &refusal, &parts),
     };
@@ -47,6 +47,19 @@ pub(super) async fn gate(State(gate): State<Gate>, request: Request, next: Next)
         crate::docker::stamp(&mut response);
     }
     response
+}
+
+/// Runs the handler to its end even when the client has gone: hyper drops a request's future as soon as a browser moves on
+/// (HTTP/2 RST_STREAM) or a connection breaks, and what a handler began must not stop between memory and database. What
+/// streams is in the response's body, which still goes with the client.
+async fn to_its_end(next: Next, request: Request) -> Response {
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(%error, "a handler panicked");
+            message(StatusCode::INTERNAL_SERVER_ERROR, "the server made a mistake in answering this; its log says more")
+        }
+    }
 }
 
 /// The subject, or why not. `None` only where the route is public.
