@@ -40,6 +40,11 @@ impl Engine {
         if layers.is_empty() {
             layers.push(self.empty_folder()?);
         }
+        // One layer may be in an image twice; overlayfs refuses that (ELOOP), and the upper one covers all of the lower.
+        let mut seen = std::collections::HashSet::new();
+        layers.reverse();
+        layers.retain(|layer| seen.insert(layer.clone()));
+        layers.reverse();
         let engine = self.clone();
         crate::blocking(move || {
             let namespace = namespace.as_ref().map(|fd| fd.as_fd());

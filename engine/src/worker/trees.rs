@@ -515,7 +515,8 @@ impl Copying {
         }
         let there = match locate(&self.root, &dest) {
             Ok(found) => Some(found.stat),
-            Err(Errno::NOENT) => None,
+            // A file on the way is told when the folders are made.
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
             Err(e) => return Err(Failure::errno("looking at", &dest, e)),
         };
         let into = written_as_folder || plan.selection.parents || there.as_ref().is_some_and(is_folder);
