@@ -148,12 +148,13 @@ impl Engine {
         Ok(())
     }
 
-    /// A remembered step of the tenant, if all of it is here.
-    pub(super) async fn remembered_step(&self, tenant: TenantId, key: &str) -> Result<Option<Option<BuiltLayer>>> {
+    /// A remembered step of the tenant, if all of it is here, and when it was made.
+    pub(super) async fn remembered_step(&self, tenant: TenantId, key: &str) -> Result<Option<(Option<BuiltLayer>, jiff::Timestamp)>> {
         let Some(row) = rows::find(self.inventory(), tenant, key).await? else { return Ok(None) };
+        let made = jiff::Timestamp::from_millisecond(row.created).doing(|| "reading the build cache".to_owned())?;
         Ok(match &row.layer {
-            None => Some(None),
-            Some(layer) => self.images_handle().remembered(layer).map(Some),
+            None => Some((None, made)),
+            Some(layer) => self.images_handle().remembered(layer).map(|layer| (Some(layer), made)),
         })
     }
 

@@ -20,6 +20,8 @@ pub(super) struct State {
     pub image: Digest,
     /// ARGs that were declared, in order.
     pub args: Vec<(String, Option<String>)>,
+    /// When the newest of its files were made; `None`: there are none.
+    pub created: Option<jiff::Timestamp>,
     /// Whether this stage said CMD: an ENTRYPOINT then leaves it.
     pub cmd_set: bool,
 }
@@ -39,6 +41,7 @@ impl State {
             platform,
             image: Digest::of(b""),
             args: Vec::new(),
+            created: None,
             cmd_set: false,
         }
     }
@@ -111,9 +114,9 @@ impl State {
         out
     }
 
-    /// Adds to the history; `layer`: whether a layer goes with it.
-    pub fn remember(&mut self, created: jiff::Timestamp, created_by: String, layer: bool) {
-        self.history.push(History { created: Some(created), created_by, empty_layer: !layer, ..History::default() });
+    /// Adds to the history, as made when the files were; `layer`: whether a layer goes with it.
+    pub fn remember(&mut self, epoch: Option<jiff::Timestamp>, created_by: String, layer: bool) {
+        self.history.push(History { created: epoch.or(self.created), created_by, empty_layer: !layer, ..History::default() });
     }
 
     /// Carries out an instruction that changes no file. `None`: it is none.

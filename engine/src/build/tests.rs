@@ -315,6 +315,8 @@ async fn only_what_changed_is_done_again() {
     assert_eq!((first.cached(), bench.text(first.image(), "app/built").await.as_str()), (0, "1"));
     let again = bench.build(text, &files("1", "1")).await;
     assert_eq!(again.cached(), 5, "{}", again.log);
+    // And it is the same image, not another of the same contents.
+    assert_eq!(again.image(), first.image());
     let source = bench.build(text, &files("1", "2")).await;
     assert_eq!(source.cached(), 3, "{}", source.log);
     assert_eq!(bench.text(source.image(), "app/src.js").await, "2");

@@ -41,7 +41,8 @@ pub(super) struct Work {
     step: usize,
     total: usize,
     scratch: usize,
-    created: jiff::Timestamp,
+    /// SOURCE_DATE_EPOCH: when everything is said to have been made.
+    epoch: Option<jiff::Timestamp>,
 }
 
 /// A build's folders, removed when it is over, however it ends.
@@ -105,7 +106,7 @@ impl Work {
             step: 0,
             total,
             scratch: 0,
-            created: epoch.unwrap_or_else(jiff::Timestamp::now),
+            epoch,
         }
     }
 
@@ -161,7 +162,7 @@ impl Work {
             let text = format!("LABEL {}", text.join(" "));
             self.begin(&text).await?;
             state.config.labels.extend(self.request.labels.clone());
-            state.remember(self.created, format!("/bin/sh -c #(nop)  {text}"), false);
+            state.remember(self.epoch, format!("/bin/sh -c #(nop)  {text}"), false);
             self.tell(BuildEvent::Done(state.id())).await?;
         }
         self.finish(state).await
@@ -169,14 +170,16 @@ impl Work {
 
     async fn finish(&mut self, state: State) -> Result<Digest> {
         let names: Vec<Reference> = self.request.tags.iter().map(|t| Ok(t.parse::<Reference>()?.or_latest())).collect::<Result<_>>()?;
-        let familiar: Vec<String> = names.iter().map(|n| n.familiar_name()).collect();
+        let familiar: Vec<String> = names.iter().map(|n| format!("{}:{}", n.familiar_name(), n.tag().unwrap_or("latest"))).collect();
+        // When the newest of its files were made: the same steps give the same image, whenever they are asked for.
+        let created = self.epoch.or(state.created).unwrap_or_else(jiff::Timestamp::now);
         let assembly = Assembly {
             layers: state.layers,
             config: state.config,
             history: state.history,
             author: state.author,
             platform: state.platform,
-            created: self.created,
+            created,
             names,
         };
         let image = self.engine.images_handle().assemble(self.who.tenant, assembly).await?;
@@ -226,6 +229,7 @@ impl Work {
                 state.history = image.history.clone();
                 state.author = image.author.clone();
                 state.image = image.id;
+                state.created = image.created;
                 Ok(state)
             }
         }
@@ -283,7 +287,7 @@ impl Work {
             for warning in warnings {
                 self.tell(BuildEvent::Warning(format!(" ---> [Warning] {warning}\n"))).await?;
             }
-            state.remember(self.created, format!("/bin/sh -c #(nop)  {}", located.text), false);
+            state.remember(self.epoch, format!("/bin/sh -c #(nop)  {}", located.text), false);
             return Ok(());
         }
         match &located.instruction {
@@ -318,10 +322,11 @@ impl Work {
             return Ok(false);
         }
         for key in keys {
-            let Some(layer) = self.engine.remembered_step(self.who.tenant, key).await? else { continue };
+            let Some((layer, made)) = self.engine.remembered_step(self.who.tenant, key).await? else { continue };
             let has_layer = layer.is_some();
             state.layers.extend(layer);
-            state.remember(self.created, created_by.to_owned(), has_layer);
+            state.created = Some(made);
+            state.remember(self.epoch, created_by.to_owned(), has_layer);
             self.used.push(key.clone());
             self.tell(BuildEvent::Cached).await?;
             return Ok(true);
@@ -331,16 +336,19 @@ impl Work {
 
     /// Keeps what a step made, under all of its keys.
     pub async fn keep(&mut self, state: &mut State, keys: &[String], layer: Option<BuiltLayer>, created_by: String) -> Result<()> {
+        let now = jiff::Timestamp::now();
         let mut tx = self.engine.inventory().begin().await?;
         for key in keys {
             let row = layer.as_ref().map(|l| (l.row, &l.blob));
             let description: String = created_by.chars().take(300).collect();
-            rows::put(&mut tx, self.who.tenant, key, row, &description).await?;
+            rows::put(&mut tx, self.who.tenant, key, row, &description, now).await?;
         }
         crate::inventory::commit(tx).await?;
         let has_layer = layer.is_some();
         state.layers.extend(layer);
-        state.remember(self.created, created_by, has_layer);
+        // As the database has it, so that a later build finds the same.
+        state.created = Some(jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now));
+        state.remember(self.epoch, created_by, has_layer);
         Ok(())
     }
 

@@ -90,8 +90,15 @@ pub(crate) async fn steps(inventory: &Inventory, tenant: TenantId) -> Result<Vec
 }
 
 /// Remembers a step, over an older one of the same key.
-pub(crate) async fn put(tx: &mut Tx, tenant: TenantId, key: &str, layer: Option<(i64, &Digest)>, description: &str) -> Result<()> {
-    let now = Timestamp::now().as_millisecond();
+pub(crate) async fn put(
+    tx: &mut Tx,
+    tenant: TenantId,
+    key: &str,
+    layer: Option<(i64, &Digest)>,
+    description: &str,
+    made: Timestamp,
+) -> Result<()> {
+    let now = made.as_millisecond();
     sqlx::query(
         "insert into build_steps (tenant, key, layer, blob, description, created, last_used) values (?, ?, ?, ?, ?, ?, ?)
          on conflict do update set layer = excluded.layer, blob = excluded.blob, created = excluded.created, last_used = excluded.last_used",

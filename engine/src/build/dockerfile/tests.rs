@@ -288,3 +288,33 @@ proptest::proptest! {
         proptest::prop_assert_eq!(located, again);
     }
 }
+
+/// Files as people write them, with what each comes to, counted by hand.
+#[test]
+fn a_corpus_of_files_reads_as_meant() {
+    let corpus = include_str!("corpus.txt");
+    let mut count = 0;
+    for entry in corpus.split("### ").skip(1) {
+        let (head, text) = entry.split_once('\n').unwrap();
+        let text = if head.starts_with("crlf") { text.replace('\n', "\r\n") } else { text.to_owned() };
+        let text = if head.starts_with("no newline") { text.trim_end().to_owned() } else { text };
+        let file = Dockerfile::parse(text.as_bytes()).unwrap_or_else(|e| panic!("{head}: {e}"));
+        let instructions: usize = file.stages.iter().map(|s| s.instructions.len()).sum();
+        let (name, _) = head.split_once(": ").unwrap();
+        assert_eq!(head, format!("{name}: {} stages, {instructions} instructions", file.stages.len()));
+        // What is shown of an instruction reads back as the same one, apart from its documents.
+        for located in file.stages.iter().flat_map(|s| &s.instructions) {
+            let has_documents = match &located.instruction {
+                Instruction::Run(run) => !run.heredocs.is_empty(),
+                Instruction::Transfer(t) => !t.heredocs.is_empty(),
+                _ => false,
+            };
+            if !has_documents {
+                let again = parse_instruction(&located.text, file.escape).unwrap_or_else(|e| panic!("{head}: {e}"));
+                assert_eq!(again.instruction, located.instruction, "{head}");
+            }
+        }
+        count += 1;
+    }
+    assert!(count >= 60, "{count}");
+}
