@@ -9,6 +9,7 @@ pub mod host;
 pub mod http;
 pub mod image;
 
+pub mod peer;
 pub mod registry;
 pub mod server;
 pub mod terminal;
