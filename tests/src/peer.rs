@@ -52,11 +52,14 @@ impl Drop for Dockerd {
     }
 }
 
-/// podman with crun, if both are installed: how to call it, on storage of its own.
+/// podman with crun, if both are installed: how to call it, on storage of its own and in network and mount namespaces of its own.
+/// crun of Debian 12 refuses hosts that show both cgroup versions, so the second one is hidden from it.
 pub fn podman(folder: &Path) -> Option<Vec<String>> {
     let (podman, crun) = (crate::program("podman")?, crate::program("crun")?);
     let at = |name: &str| folder.join(name).display().to_string();
-    Some(vec![
+    let inside = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; ip link set lo up; exec \"$@\"";
+    let call = ["unshare", "--mount", "--net", "sh", "-c", inside, "sh"].map(str::to_owned);
+    let podman = [
         podman.display().to_string(),
         "--root".to_owned(),
         at("podman-data"),
@@ -66,5 +69,9 @@ pub fn podman(folder: &Path) -> Option<Vec<String>> {
         crun.display().to_string(),
         "--cgroup-manager=cgroupfs".to_owned(),
         "--events-backend=none".to_owned(),
-    ])
+    ];
+    Some(call.into_iter().chain(podman).collect())
 }
+
+/// What `podman run` needs beside: without CAP_SYS_RESOURCE it may not raise the limits that it raises by default.
+pub const PODMAN_RUN: [&str; 6] = ["run", "--rm", "--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];

@@ -3,6 +3,7 @@
 
 use crate::cli::{Docker, Output};
 use crate::{http, until};
+use sha2::{Digest, Sha256};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -234,17 +235,49 @@ impl Drop for Server {
             }
             docker.run(&["network", "prune", "-f"]);
         }
-        self.stop();
+        // A server that never came up has ended by itself.
+        let running = self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|ended| ended.is_none()));
+        if running {
+            self.stop();
+        }
+        self.sweep();
     }
 }
 
 impl Server {
+    /// Takes away what a server leaves in the kernel for its next start, which will not come: bridges, firewall tables and empty
+    /// cgroups. They carry the instance's name, made of the data root's path.
+    fn sweep(&self) {
+        let Ok(root) = self.folder.path().join("data").canonicalize() else { return };
+        let tag = hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..5].to_owned();
+        let links = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+        for link in links.filter_map(|link| link.file_name().into_string().ok()).filter(|link| link.starts_with(&format!("w{tag}"))) {
+            Command::new("ip").args(["link", "del", &link]).status().ok();
+        }
+        for family in ["inet", "bridge"] {
+            // Not every server made one.
+            Command::new("nft").args(["delete", "table", family, &format!("wharf-{tag}")]).stderr(Stdio::null()).status().ok();
+        }
+        let trees = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|tree| tree.path());
+        for tree in trees.chain(["/sys/fs/cgroup".into()]) {
+            remove_cgroups(&tree.join(format!("wharf-{tag}")));
+        }
+    }
+
     fn tenants(&self) -> Vec<String> {
         let answer = self.request("GET", "/api/v1/tenants", None);
         let list = answer.json();
         let list = list.as_array().cloned().unwrap_or_default();
         list.iter().filter_map(|tenant| tenant["name"].as_str().map(str::to_owned)).collect()
     }
+}
+
+/// Removes a cgroup and those in it, the innermost first. One with processes stays.
+fn remove_cgroups(at: &Path) {
+    for entry in std::fs::read_dir(at).into_iter().flatten().flatten().filter(|entry| entry.file_type().is_ok_and(|t| t.is_dir())) {
+        remove_cgroups(&entry.path());
+    }
+    std::fs::remove_dir(at).ok();
 }
 
 fn folder() -> tempfile::TempDir {

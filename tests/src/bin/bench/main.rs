@@ -53,12 +53,9 @@ fn main() {
                     jobs.push(Box::new(move || engine.cycle(network)));
                 }
                 if let Some(podman) = &podman {
-                    jobs.push(Box::new(move || {
-                        engine::podman(
-                            podman,
-                            &["run", "--rm", "--network", if network == "none" { "none" } else { "host" }, "busybox", "true"],
-                        )
-                    }));
+                    let mut call = peer::PODMAN_RUN.to_vec();
+                    call.extend(["--network", network, "busybox", "true"]);
+                    jobs.push(Box::new(move || engine::podman(podman, &call)));
                 }
                 rows.push(Row::times(name, pace, alternate(rounds, pace, &mut jobs), dockerd.is_some()).print());
             }
