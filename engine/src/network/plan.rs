@@ -44,7 +44,7 @@ fn interface_name(name: &str) -> bool {
 /// Reads the driver options.
 ///
 /// # Errors
-/// For an unknown option or a value that cannot be: an ignored option would be a promise not kept.
+/// For an unknown option of Docker's or a value that cannot be: an ignored one would be a promise not kept.
 pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
     let mut bridge = Bridge { ifname: None, icc: true, masquerade: true, host_ip: None, mtu: None, prefix: "eth".to_owned() };
     for (key, value) in &spec.options {
@@ -73,6 +73,8 @@ pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
             }
             "com.docker.network.container_iface_prefix" if interface_name(value) && value.len() <= 11 => bridge.prefix.clone_from(value),
             "com.docker.network.container_iface_prefix" => return Err(invalid("at most 11 characters of an interface name")),
+            // People's own labels, which dockerd keeps and shows as they are. What is Docker's to mean something is not ignored.
+            other if other == key && !key.starts_with("com.docker.") => {}
             _ => return Err(Error::unsupported(&format!("network option {key}={value}"))),
         }
     }
@@ -394,10 +396,11 @@ mod tests {
             ("com.docker.network.bridge.enable_icc", "maybe"),
             ("com.docker.network.driver.mtu", "1"),
             ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
-            ("other", "x"),
+            ("com.docker.network.other", "x"),
         ] {
             assert!(bridge(&with_options(&[(key, value)])).is_err(), "{key}={value}");
         }
+        assert_eq!(bridge(&with_options(&[("other", "x")])).unwrap().mtu, None, "nobody's option is only kept");
     }
 
     #[test]
