@@ -37,6 +37,13 @@ pub fn until<T>(what: &str, mut seen: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// The next second, for `docker events --until`: the client's own "now" is cut to whole seconds and would leave out what has
+/// just happened.
+pub fn soon() -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
+    (now.as_secs() + 1).to_string()
+}
+
 /// Says loudly that a test could not be made here, and why. Tests return after it.
 pub fn skip(why: &str) {
     eprintln!("SKIPPED: {why}");

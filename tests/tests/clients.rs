@@ -8,12 +8,6 @@ use std::io::{BufRead, BufReader, Read};
 /// An account that every Debian has (games).
 const ANN: u32 = 5;
 
-/// In a second: `--until` in whole seconds would cut off what has just happened.
-fn soon() -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
-    (now.as_secs() + 1).to_string()
-}
-
 /// A server, and the two who use it: root, and an ordinary account (a dockerd knows only root).
 fn people() -> (Server, Vec<Docker>) {
     let server = Server::start();
@@ -222,7 +216,7 @@ fn events_tell_a_containers_life() {
             "--since",
             "1h",
             "--until",
-            "0s",
+            &e2e::soon(),
             "--filter",
             "container=told",
             "--format",

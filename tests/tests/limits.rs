@@ -10,9 +10,8 @@ fn a_memory_limit_kills_and_is_told() {
     let output = docker.run(&["run", "--name", "greedy", "-m", "32m", "busybox", "sh", "-c", greedy]);
     assert_eq!(output.code, 137, "{output:?}");
     assert_eq!(docker.inspect("greedy", "{{.State.OOMKilled}} {{.HostConfig.Memory}}"), "true 33554432");
-    let soon = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970").as_secs() + 1;
     let events =
-        docker.text(&["events", "--since", "1h", "--until", &soon.to_string(), "--filter", "container=greedy", "--format", "{{.Action}}"]);
+        docker.text(&["events", "--since", "1h", "--until", &e2e::soon(), "--filter", "container=greedy", "--format", "{{.Action}}"]);
     assert!(events.contains("oom"), "no oom event: {events}");
 }
 
