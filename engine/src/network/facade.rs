@@ -13,10 +13,14 @@ impl Engine {
     /// Makes a network; the text is a warning, usually empty.
     ///
     /// # Errors
-    /// `Conflict` for a taken name, `Forbidden` for what needs a grant or overlaps, `Invalid` for bad input.
+    /// `Conflict` for a taken name, `NotFound` for an unknown driver, `Forbidden` for what needs a grant or overlaps, `Invalid` for bad input.
     pub async fn create_network(&self, who: &Subject, spec: NetworkSpec) -> Result<(NetworkId, String)> {
         self.uncancelled(who, move |engine, who| async move {
             engine.judge(&who, Action::NetworkCreate).await?;
+            // Docker's drivers are for policy to judge; of others there is nothing to permit or refuse.
+            if !matches!(spec.driver.as_str(), "" | "bridge" | "macvlan" | "ipvlan" | "host" | "null" | "none" | "overlay") {
+                return Err(crate::Error::new(crate::Kind::NotFound, format!("plugin \"{}\" not found", spec.driver)));
+            }
             let standing = engine.tenants().standing(&who)?;
             let spec = match policy::authorize_network(&who, &standing, spec.clone()) {
                 Ok(spec) => spec,

@@ -18,6 +18,10 @@ impl Engine {
             if let Some(row) = engine.volumes_handle().get(who.tenant, &spec.name) {
                 return Ok(engine.volume_view(&row));
             }
+            if !matches!(spec.driver.as_str(), "" | "local") {
+                let text = format!("create {}: error looking up volume plugin {1}: plugin \"{1}\" not found", spec.name, spec.driver);
+                return Err(crate::Error::new(crate::Kind::NotFound, text));
+            }
             let standing = engine.tenants().standing(&who)?;
             let spec = match policy::authorize_volume(&who, &standing, spec.clone()) {
                 Ok(spec) => spec,
