@@ -40,3 +40,9 @@ pub use id::{ContainerId, Digest, EndpointId, ExecId, GrantId, NetworkId, Operat
 pub use instance::{DEFAULT_DATA_ROOT, Instance};
 pub use subject::{Role, Scope, Subject, UnixAccount, Via};
 pub use tenant::{Quota, Tenant, Tenants};
+
+/// Sets the fault points that the environment's FAILPOINTS names, for the crash tests. They stay set until the process ends.
+#[cfg(feature = "failpoints")]
+pub fn arm_failpoints() {
+    std::mem::forget(fail::FailScenario::setup());
+}

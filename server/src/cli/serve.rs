@@ -33,6 +33,8 @@ const SETTLE: Duration = Duration::from_secs(60);
 
 /// Runs the server until a signal ends it.
 pub(super) fn run(place: &Place, options: ServeOptions) -> anyhow::Result<ExitCode> {
+    #[cfg(feature = "failpoints")]
+    engine::arm_failpoints();
     let config = Config::load(place, options)?;
     if !nix::unistd::geteuid().is_root() {
         bail!(
