@@ -370,6 +370,9 @@ fn delegated(unified: &Path) -> Option<PathBuf> {
 }
 
 #[cfg(test)]
+mod kernel_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
