@@ -171,7 +171,6 @@ fn what_needs_a_grant_is_refused_without_one() {
         &["--mount", "type=bind,src=/etc,dst=/b"],
         &["--security-opt", "seccomp=unconfined"],
         &["--security-opt", "systempaths=unconfined"],
-        &["--cgroup-parent", "/"],
         &["-p", "80:80"],
         &["--device-cgroup-rule", "a *:* rwm"],
         &["--sysctl", "kernel.shmmax=1"],
