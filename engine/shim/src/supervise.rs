@@ -459,6 +459,8 @@ impl Shim {
     fn end_input(&mut self, id: &str) {
         if let Some(process) = self.running.iter_mut().find(|p| p.id == id)
             && process.stdin_once
+            // Who leaves a terminal, by the detach keys or by a lost line, may come back to it and type on; its end is typed (^D).
+            && !process.stdio.terminal
         {
             process.input_ends = true;
             process.write_input();
