@@ -191,6 +191,23 @@ impl Engine {
         &self.0.host
     }
 
+    /// What carries this instance's name in the kernel and the run folder, and nothing known owns.
+    ///
+    /// # Errors
+    /// `Internal` when the kernel's lists cannot be read.
+    pub async fn orphans(&self) -> Result<Vec<crate::host::Orphan>> {
+        let entries = self.0.registry.all();
+        let owned = |e: &&Arc<Entry>| e.record().life.live.is_some() || e.up().is_some();
+        let known = crate::host::Known {
+            groups: entries.iter().filter(owned).map(|e| self.cgroup_path(e.tenant, e.id.as_str())).collect(),
+            links: self.0.networks.links(),
+            mounts: std::collections::BTreeSet::new(),
+            runs: entries.iter().map(|e| e.id.to_string()).collect(),
+        };
+        let engine = self.clone();
+        crate::blocking(move || crate::host::orphans(&engine.0.instance, &engine.0.cgroups, &known)).await
+    }
+
     /// The host's control groups.
     pub fn cgroups(&self) -> &Cgroups {
         &self.0.cgroups

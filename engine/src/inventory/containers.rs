@@ -116,12 +116,11 @@ mod tests {
     async fn a_row_comes_back_as_it_was_written() {
         let dir = tempfile::tempdir().unwrap();
         let inventory = Inventory::open(&dir.path().join("wharf.db")).await.unwrap();
-        sqlx::query("insert into tenants (id, name, uid_base, created) values (1, 'ana', 1, 0)")
-            .execute(&mut *inventory.begin().await.unwrap())
-            .await
-            .ok();
         let mut tx = inventory.begin().await.unwrap();
-        sqlx::query("insert into tenants (id, name, uid_base, created) values (7, 'bo', 7, 0)").execute(&mut *tx).await.unwrap();
+        sqlx::query("insert into tenants (id, name, kind, owner, created) values (7, 'bo', 'personal', 7, 0)")
+            .execute(&mut *tx)
+            .await
+            .unwrap();
         let row = ContainerRow {
             id: ContainerId::random(),
             tenant: TenantId(7),

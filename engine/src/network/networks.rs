@@ -308,6 +308,15 @@ impl Networks {
             .await
     }
 
+    /// Interfaces of the host that are in use: bridges and the host's ends of containers.
+    pub fn links(&self) -> std::collections::BTreeSet<String> {
+        let state = self.0.state();
+        let bridges = state.networks.values().filter(|n| n.is_bridge()).map(|n| n.row.ifname.clone());
+        let ends = state.endpoints.values().map(|e| e.attachment.host_ifname.clone());
+        let ready = state.prepared.values().map(|p| p.host_ifname.clone());
+        bridges.chain(ends).chain(ready).collect()
+    }
+
     /// The tenant's published ports.
     pub fn ports(&self, tenant: TenantId) -> Vec<PortUse> {
         let state = self.0.state();

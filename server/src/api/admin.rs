@@ -98,6 +98,7 @@ where
         .get("/api/v1/audit", Admin, admin_audit::list)
         .get("/api/v1/audit/verify", Admin, admin_audit::verify)
         .get("/api/v1/doctor", Admin, admin_audit::doctor)
+        .get("/api/v1/doctor/orphans", Admin, admin_audit::orphans)
 }
 
 /// A time as our API writes it: RFC 3339, UTC, milliseconds as the database has them.

@@ -100,3 +100,11 @@ pub(super) async fn doctor(State(desk): State<Desk>) -> Result<Json<serde_json::
     let report = serde_json::to_value(engine.host()).map_err(|e| engine::Error::internal("writing the report", e))?;
     Ok(Json(report))
 }
+
+/// What of this instance in the kernel nobody owns.
+pub(super) async fn orphans(State(desk): State<Desk>) -> Result<Json<serde_json::Value>, Refusal> {
+    let engine = desk.engine.as_ref().ok_or_else(|| engine::Error::conflict("no server runs: orphans are told by a running one"))?;
+    let found = engine.orphans().await?;
+    let report = serde_json::to_value(found).map_err(|e| engine::Error::internal("writing the report", e))?;
+    Ok(Json(report))
+}

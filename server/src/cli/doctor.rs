@@ -4,8 +4,8 @@ use super::DoctorArgs;
 use super::door::Door;
 use crate::config::{Config, Place, ServeOptions};
 use anyhow::Context;
+use engine::Instance;
 use engine::host::Host;
-use engine::{Error, Instance};
 use http::Method;
 use serde_json::Value;
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 /// Prints the report. Fails when the server could not work here.
 pub(super) async fn run(place: &Place, args: DoctorArgs) -> anyhow::Result<ExitCode> {
     if args.orphans {
-        return Err(Error::unsupported("wharf doctor --orphans").into());
+        return orphans(place, args.format.json).await;
     }
     let config = Config::load(place, ServeOptions::default())?;
     let report = if tokio::net::UnixStream::connect(&config.socket).await.is_ok() {
@@ -29,6 +29,21 @@ pub(super) async fn run(place: &Place, args: DoctorArgs) -> anyhow::Result<ExitC
     }
     let fatal = gaps(&report).any(|g| g["fatal"] == true);
     Ok(if fatal { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// Prints what nobody owns, and how much that is. Fails when there is any.
+async fn orphans(place: &Place, json: bool) -> anyhow::Result<ExitCode> {
+    let found = Door::open(place).await?.ask(Method::GET, "/api/v1/doctor/orphans", None).await?;
+    let list = found.as_array().cloned().unwrap_or_default();
+    if json {
+        println!("{found:#}");
+    } else {
+        for orphan in &list {
+            println!("{} {}", orphan["kind"].as_str().unwrap_or_default(), orphan["name"].as_str().unwrap_or_default());
+        }
+        println!("{}", list.len());
+    }
+    Ok(if list.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn gaps(report: &Value) -> impl Iterator<Item = &Value> {

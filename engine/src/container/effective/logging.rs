@@ -66,7 +66,7 @@ fn file(driver: &str, options: &std::collections::BTreeMap<String, String>) -> R
             }
             // Labels and variables do not change: `docker logs --details` takes them from the container.
             "labels" | "env" if !json => {}
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {
+            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if json => {
                 return Err(Error::unsupported(&format!("the log option {key}")));
             }
             other if json => return Err(Error::invalid(format!("unknown log opt '{other}' for json-file log driver"))),
