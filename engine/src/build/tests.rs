@@ -195,10 +195,18 @@ impl Bench {
     }
 
     /// What builds have left on disk.
+    /// What builds left behind: the folder of one goes when its task ends, a moment after its last word was heard.
     fn leftovers(&self) -> Vec<String> {
         let mut names = Vec::new();
-        for folder in [self.dir.path().join("data/builds"), self.dir.path().join("run/b")] {
-            names.extend(std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()));
+        for _ in 0..200 {
+            names.clear();
+            for folder in [self.dir.path().join("data/builds"), self.dir.path().join("run/b")] {
+                names.extend(std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name().to_string_lossy().into_owned()));
+            }
+            if names.is_empty() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
         }
         names
     }
