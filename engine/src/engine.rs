@@ -196,6 +196,17 @@ impl Engine {
     /// # Errors
     /// `Internal` when the kernel's lists cannot be read.
     pub async fn orphans(&self) -> Result<Vec<crate::host::Orphan>> {
+        // What is being torn down just now is no orphan: only what stays is.
+        for _ in 0..10 {
+            if self.unowned().await?.is_empty() {
+                return Ok(Vec::new());
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        }
+        self.unowned().await
+    }
+
+    async fn unowned(&self) -> Result<Vec<crate::host::Orphan>> {
         let entries = self.0.registry.all();
         let owned = |e: &&Arc<Entry>| e.record().life.live.is_some() || e.up().is_some();
         let known = crate::host::Known {
