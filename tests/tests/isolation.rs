@@ -173,7 +173,6 @@ fn what_needs_a_grant_is_refused_without_one() {
         &["--security-opt", "systempaths=unconfined"],
         &["-p", "80:80"],
         &["--device-cgroup-rule", "a *:* rwm"],
-        &["--sysctl", "kernel.core_pattern=x"],
     ];
     for case in cases {
         let mut call = vec!["run", "--rm"];
