@@ -27,6 +27,7 @@ fn ten_containers_survive_a_killed_server() {
     assert!(pids.iter().all(|pid| host::alive(*pid)), "the others run on without a server");
     server.start_again(Vec::new());
 
+    #[allow(clippy::needless_range_loop)] // The number is also the name.
     for n in 0..6 {
         let name = format!("runs{n}");
         assert_eq!(docker.inspect(&name, "{{.State.Status}} {{.State.Pid}} {{.RestartCount}}"), format!("running {} 0", pids[n]));

@@ -162,6 +162,7 @@ pub trait OrPage<T> {
     ///
     /// # Errors
     /// The page.
+    #[allow(clippy::result_large_err)] // The error is the answer itself, moved once a request.
     fn or_page(self, frame: &Frame) -> Result<T, Response>;
 }
 
