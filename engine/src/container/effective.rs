@@ -33,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// A container as it will be. The order of the fields is the order of their judgement.
@@ -557,24 +558,11 @@ impl Defaults {
     }
 }
 
-/// Paths nobody may read: Docker's list.
-pub const MASKED_PATHS: &[&str] = &[
-    "/proc/acpi",
-    "/proc/asound",
-    "/proc/interrupts",
-    "/proc/kcore",
-    "/proc/keys",
-    "/proc/latency_stats",
-    "/proc/sched_debug",
-    "/proc/scsi",
-    "/proc/timer_list",
-    "/proc/timer_stats",
-    "/sys/devices/virtual/powercap",
-    "/sys/firmware",
-];
+/// Paths nobody may read: Docker's list with this host's CPUs, found once.
+pub static MASKED_PATHS: LazyLock<Vec<String>> = LazyLock::new(crate::runtime::default_masked_paths);
 
 /// Paths nobody may write: Docker's list.
-pub const READONLY_PATHS: &[&str] = &["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+pub static READONLY_PATHS: LazyLock<Vec<String>> = LazyLock::new(crate::runtime::default_read_only_paths);
 
 /// A container whose namespaces another one asks to share, as the subject owns it.
 #[derive(Debug, Clone, Copy)]

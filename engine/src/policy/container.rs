@@ -142,8 +142,8 @@ impl Judge<'_> {
             AppArmor::Unconfined => self.need("no AppArmor profile", GrantKind::AppArmor),
             AppArmor::Profile(_) => self.need("another AppArmor profile", GrantKind::AppArmor),
         }
-        let covers = |have: &[String], wanted: &[&str]| wanted.iter().all(|w| have.iter().any(|h| h == w));
-        if !covers(masked_paths, MASKED_PATHS) || !covers(readonly_paths, READONLY_PATHS) {
+        let covers = |have: &[String], wanted: &[String]| wanted.iter().all(|w| have.contains(w));
+        if !covers(masked_paths, &MASKED_PATHS) || !covers(readonly_paths, &READONLY_PATHS) {
             self.need("fewer masked or read-only system paths", GrantKind::SystemPaths);
         }
         false

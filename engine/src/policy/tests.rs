@@ -140,7 +140,7 @@ fn without_any_grant_a_tenant_may_do_what_the_design_says() {
         userns_mode: "isolated".into(),
         oom_score_adj: 500,
         sysctls: [("net.ipv4.ip_unprivileged_port_start".to_owned(), "0".to_owned())].into(),
-        masked_paths: Some(MASKED_PATHS.iter().chain(&["/proc/extra"]).map(|p| (*p).to_owned()).collect()),
+        masked_paths: Some(MASKED_PATHS.iter().cloned().chain(["/proc/extra".to_owned()]).collect()),
         ..HostSpec::default()
     };
     let yes = authorize(&bob(), &with(&[]), resolved(&asked(host)).unwrap()).unwrap();
@@ -293,8 +293,8 @@ fn sec_a11_what_is_left_out_is_the_strictest() {
     );
     assert_eq!((spec.privileges.seccomp.clone(), spec.privileges.apparmor.clone()), (Seccomp::Default, AppArmor::Default));
     assert_eq!(spec.privileges.capabilities, crate::caps::CapSet::DOCKER);
-    assert_eq!(spec.privileges.masked_paths, MASKED_PATHS);
-    assert_eq!(spec.privileges.readonly_paths, READONLY_PATHS);
+    assert_eq!(spec.privileges.masked_paths, *MASKED_PATHS);
+    assert_eq!(spec.privileges.readonly_paths, *READONLY_PATHS);
     // One path fewer is not the default any more.
     for i in 0..MASKED_PATHS.len() {
         let mut fewer = plain();

@@ -13,11 +13,11 @@ pub(super) fn privileges(spec: &ContainerSpec, warnings: &mut Vec<String>) -> Re
     let asked = SecurityOptions::parse(&host.security_opt, warnings)?;
     let all = host.privileged;
     let capabilities = caps::tweak(CapSet::DOCKER, &host.cap_add, &host.cap_drop, all)?;
-    let paths = |given: &Option<Vec<String>>, default: &[&str]| -> Result<Vec<String>> {
+    let paths = |given: &Option<Vec<String>>, default: &[String]| -> Result<Vec<String>> {
         let open = all || asked.system_paths_open;
         match given {
             None if open => Ok(Vec::new()),
-            None => Ok(default.iter().map(|p| (*p).to_owned()).collect()),
+            None => Ok(default.to_vec()),
             Some(list) => list
                 .iter()
                 .map(|p| clean_path(p).ok_or_else(|| Error::invalid(format!("invalid path {p:?}: it must be absolute"))))
@@ -32,8 +32,8 @@ pub(super) fn privileges(spec: &ContainerSpec, warnings: &mut Vec<String>) -> Re
         syscalls_32bit: all || asked.syscalls_32bit || spec.platform.as_deref().is_some_and(is_32bit),
         apparmor: asked.apparmor.unwrap_or(if all { AppArmor::Unconfined } else { AppArmor::Default }),
         no_new_privileges: asked.no_new_privileges,
-        masked_paths: paths(&host.masked_paths, MASKED_PATHS)?,
-        readonly_paths: paths(&host.readonly_paths, READONLY_PATHS)?,
+        masked_paths: paths(&host.masked_paths, &MASKED_PATHS)?,
+        readonly_paths: paths(&host.readonly_paths, &READONLY_PATHS)?,
     })
 }
 
@@ -135,8 +135,8 @@ mod tests {
         let p = parse(&[]).unwrap();
         assert_eq!((p.capabilities, p.seccomp, p.apparmor), (CapSet::DOCKER, Seccomp::Default, AppArmor::Default));
         assert!(!p.syscalls_32bit && !p.privileged);
-        assert_eq!(p.masked_paths, MASKED_PATHS);
-        assert_eq!(p.readonly_paths, READONLY_PATHS);
+        assert_eq!(p.masked_paths, *MASKED_PATHS);
+        assert_eq!(p.readonly_paths, *READONLY_PATHS);
     }
 
     #[test]

@@ -2,19 +2,15 @@
 
 use super::{mount, network};
 use crate::docker::fields::Fields;
+use engine::container::effective::{MASKED_PATHS, READONLY_PATHS};
 use engine::container::spec::{ContainerPort, DeviceRequest, DeviceSpec, HostPort, HostSpec, LogSpec, Resources, RestartPolicy, Ulimit};
 use engine::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
 
 /// What `info` calls our runtime. Docker's names for runc mean "the usual one", so they mean ours as well.
 pub const RUNTIME: &str = "wharf";
 const RUNTIME_ALIASES: [&str; 3] = [RUNTIME, "runc", "io.containerd.runc.v2"];
-
-/// Paths that are hidden and read-only where nothing else was asked. They depend on the host's CPUs, so they are found once.
-static MASKED: LazyLock<Vec<String>> = LazyLock::new(engine::runtime::default_masked_paths);
-static READ_ONLY: LazyLock<Vec<String>> = LazyLock::new(engine::runtime::default_read_only_paths);
 
 /// Bytes of /dev/shm where nothing else was asked.
 const SHM_DEFAULT: i64 = 64 * 1024 * 1024;
@@ -268,8 +264,8 @@ pub fn host_config(host: &HostSpec, log_driver: &str) -> Value {
         "ShmSize": if host.shm_size == 0 { SHM_DEFAULT } else { host.shm_size },
         "Runtime": or(&host.runtime, RUNTIME),
         "Isolation": "",
-        "MaskedPaths": paths(host, host.masked_paths.as_deref(), &MASKED),
-        "ReadonlyPaths": paths(host, host.readonly_paths.as_deref(), &READ_ONLY),
+        "MaskedPaths": paths(host, host.masked_paths.as_deref(), &MASKED_PATHS),
+        "ReadonlyPaths": paths(host, host.readonly_paths.as_deref(), &READONLY_PATHS),
     });
     if let Value::Object(map) = &mut value {
         map.extend(resources_value(r, host));
