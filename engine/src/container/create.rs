@@ -100,12 +100,13 @@ impl Engine {
         let entry = Entry::new(id.clone(), who.tenant, created, row.created_by, row.fixed, record);
         self.registry().insert(entry.clone());
         reserved.keep();
-        if let Err(error) = self.copy_up(&entry).await {
+        let filled = self.copy_up(&entry).await;
+        self.audit().outcome(intent, &filled).await;
+        if let Err(error) = filled {
             // The image's content did not reach its volumes: such a container must not be there.
             self.forget(&entry, super::request::RemoveOptions { force: true, volumes: true }).await?;
             return Err(error);
         }
-        self.audit().outcome(intent, &Ok(())).await;
         self.tell_container(&entry, "create", &[]);
         Ok(Created { id, warnings })
     }

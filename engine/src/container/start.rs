@@ -131,8 +131,24 @@ impl Engine {
         crate::inventory::commit(tx).await?;
         fail::fail_point!("start-after-commit");
 
+        let brought = self.bring_up(entry, &mut reserved).await;
+        if let Ok(up) = &brought {
+            super::attach::now_up(entry, up).await;
+        }
+        self.audit().outcome(intent, &brought).await;
+        let up = brought?;
+        self.save_life_later(entry);
+        self.tell_mounts_and_networks(entry, Turn::Begun);
+        self.tell_container(entry, "start", &[]);
+        self.watch(entry, up);
+        Ok(())
+    }
+
+    /// The kernel's part of a start: from reserved names to a running program.
+    async fn bring_up(&self, entry: &Arc<Entry>, reserved: &mut Undo<'_>) -> Result<Arc<Up>> {
+        let spec = &entry.fixed.effective;
         self.write_etc(entry, &reserved.list).await?;
-        let group = self.cgroups().create(entry.tenant, group_name)?;
+        let group = self.cgroups().create(entry.tenant, entry.id.as_str())?;
         let mut guard = GroupGuard { engine: self, group: Some(group.clone()) };
         let resources = entry.record().mutable.resources.clone();
         group.set(&resources)?;
@@ -168,13 +184,7 @@ impl Engine {
             let mut record = entry.record();
             record.life.state = State::Running(Running { pid: up.shim.pid(), started });
         }
-        super::attach::now_up(entry, &up).await;
-        self.save_life_later(entry);
-        self.audit().outcome(intent, &Ok(())).await;
-        self.tell_mounts_and_networks(entry, Turn::Begun);
-        self.tell_container(entry, "start", &[]);
-        self.watch(entry, up);
-        Ok(())
+        Ok(up)
     }
 
     /// Waits for the end in a task of its own.
