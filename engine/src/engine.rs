@@ -22,7 +22,7 @@ use crate::janitor::Janitor;
 use crate::network::Networks;
 use crate::policy::{self, Action, Denied};
 use crate::runtime::{Runtime, Spawner};
-use crate::tenant::{Block, Pool, Tenants};
+use crate::tenant::{Block, Pool, Quota, Tenants};
 use crate::volume::Volumes;
 use crate::{ContainerId, Doing, Error, Instance, Kind, Result, Subject, TenantId};
 use jiff::Timestamp;
@@ -149,6 +149,14 @@ impl Engine {
             host,
             janitor,
         }));
+        for tenant in engine.0.tenants.list() {
+            if tenant.quota != Quota::default()
+                && let Err(error) = engine.hold_to_quota(tenant.id)
+            {
+                // One tenant's quota must not keep all others' containers from running.
+                tracing::error!(tenant.name = tenant.name, ?error, "a tenant's quota could not be put into force");
+            }
+        }
         engine.load_containers().await?;
         engine.adopt_all().await?;
         engine.sweep_builds().await?;
@@ -189,6 +197,16 @@ impl Engine {
     /// What this host can do.
     pub fn host(&self) -> &Host {
         &self.0.host
+    }
+
+    /// Holds a tenant's containers together to its quota of CPU, memory and processes: the kernel enforces the sum.
+    ///
+    /// # Errors
+    /// `Conflict` when they use more memory than a new quota allows; `Internal` when the kernel refuses.
+    pub fn hold_to_quota(&self, tenant: TenantId) -> Result<()> {
+        let known = self.0.tenants.get(tenant).ok_or_else(|| Error::no_such("tenant", &tenant.to_string()))?;
+        let limits = known.quota.limits(self.0.cgroups.support())?;
+        self.0.cgroups.tenant(tenant, &limits).map(drop)
     }
 
     /// What carries this instance's name in the kernel and the run folder, and nothing known owns.

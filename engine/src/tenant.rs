@@ -7,6 +7,8 @@ mod block;
 
 pub use block::{BLOCK_SIZE, Block, Pool};
 
+use crate::cgroup::{self, Occasion, Support};
+use crate::container::Resources;
 use crate::grant::{Grant, GrantKind, Grants};
 use crate::inventory::tenants::{self as rows, Purpose};
 use crate::inventory::{Inventory, Tx, grants as grant_rows};
@@ -105,6 +107,31 @@ pub struct Quota {
     pub networks: Option<u64>,
     /// Published host ports.
     pub ports: Option<u64>,
+}
+
+impl Quota {
+    /// What of it the kernel enforces, every field asked for: what has no limit lifts the one there was.
+    ///
+    /// # Errors
+    /// `Invalid` for a limit that no group can have.
+    pub fn limits(&self, support: &Support) -> Result<Resources> {
+        let asked = |v: Option<u64>| v.map_or(0, |v| i64::try_from(v).unwrap_or(i64::MAX));
+        let mut limits = Resources {
+            nano_cpus: asked(self.nano_cpus),
+            memory: asked(self.memory),
+            memory_swap: asked(self.memory_swap),
+            pids_limit: Some(self.pids.map_or(-1, |_| asked(self.pids))),
+            ..Resources::default()
+        };
+        cgroup::validate(&mut limits, support, Occasion::Create)?;
+        if self.nano_cpus.is_none() {
+            limits.cpu_quota = -1;
+        }
+        if self.memory.is_none() {
+            limits.memory = -1;
+        }
+        Ok(limits)
+    }
 }
 
 /// The tenants of this host. Cheap to clone.

@@ -64,3 +64,29 @@ fn limits_are_seen_inside() {
         "8192"
     );
 }
+
+#[test]
+fn a_quota_holds_a_tenants_containers_together() {
+    let server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    docker.text(&["run", "-d", "--name", "one", "busybox", "sleep", "1000"]);
+    let above = |controller: &str, file: &str| {
+        let groups = host::cgroups(docker.pid("one"));
+        let (root, path) = match groups.get(controller) {
+            Some(path) => (format!("/sys/fs/cgroup/{controller}"), path),
+            None => ("/sys/fs/cgroup".to_owned(), &groups[""]),
+        };
+        let group = std::path::Path::new(&root).join(path.trim_start_matches('/'));
+        std::fs::read_to_string(group.parent().expect("the tenant's group").join(file)).map(|t| t.trim().to_owned())
+    };
+    let memory = || above("memory", "memory.limit_in_bytes").or_else(|_| above("memory", "memory.max")).expect("the tenant's memory");
+    let pids = || above("pids", "pids.max").expect("the tenant's processes");
+    assert_eq!(pids(), "max");
+    let unlimited = memory();
+    server.wharf(&["tenant", "quota", "root", "--memory", "64m", "--pids", "40"]).succeeded();
+    assert_eq!((memory().as_str(), pids().as_str()), ("67108864", "40"));
+    server.wharf(&["tenant", "quota", "root", "--memory", "1m"]).exited(1);
+    assert_eq!(memory(), "67108864", "a quota that cannot be changes nothing");
+    server.wharf(&["tenant", "quota", "root"]).succeeded();
+    assert_eq!((memory(), pids()), (unlimited, "max".to_owned()), "a quota that is lifted holds nobody");
+}

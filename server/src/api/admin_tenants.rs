@@ -198,10 +198,17 @@ pub(super) async fn set_quota(
     JsonBody(quota): JsonBody<Quota>,
 ) -> Result<StatusCode, Refusal> {
     let tenant = named(&desk, &name)?;
+    if let Some(engine) = &desk.engine {
+        // What no group can have is not kept.
+        quota.limits(engine.cgroups().support())?;
+    }
     let mut tx = desk.accounts.inventory().begin().await?;
     let audit = desk.accounts.audit().intent(&mut tx, &Entry::of(&who, "tenant.quota", &name).by("administrator")).await?;
     desk.accounts.tenants().set_quota(tx, tenant.id, quota).await?;
-    desk.accounts.audit().outcome(audit, &Ok(())).await;
+    // Without an engine it comes into force at the server's next start.
+    let held = desk.engine.as_ref().map_or(Ok(()), |engine| engine.hold_to_quota(tenant.id));
+    desk.accounts.audit().outcome(audit, &held).await;
+    held?;
     Ok(StatusCode::NO_CONTENT)
 }
 
