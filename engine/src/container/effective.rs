@@ -20,7 +20,7 @@ mod text;
 pub mod user;
 pub mod volume;
 
-pub use resolve::{check_container_name, effective};
+pub use resolve::effective;
 pub use text::parse_size;
 
 use super::spec::{ContainerPort, EndpointSpec, Healthcheck, HostPort, Resources, RestartPolicy, Ulimit};

@@ -109,7 +109,12 @@ impl Volumes {
         let folder = random_hex();
         let row = VolumeRow {
             tenant,
-            name: if spec.name.is_empty() { random_hex() } else { checked(&spec.name)?.to_owned() },
+            name: if spec.name.is_empty() {
+                random_hex()
+            } else {
+                check_name(&spec.name)?;
+                spec.name.clone()
+            },
             folder,
             created: Timestamp::now().as_millisecond(),
             anonymous: spec.name.is_empty(),
@@ -171,14 +176,38 @@ fn random_hex() -> String {
     crate::ContainerId::random().into()
 }
 
-/// Checks a volume's name as Docker does.
-fn checked(name: &str) -> Result<&str> {
-    let mut bytes = name.bytes();
-    let starts_well = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
-    if !starts_well || name.len() < 2 || name.len() > 255 || !bytes.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-')) {
-        return Err(Error::invalid(format!(
-            "create {name}: \"{name}\" includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
-        )));
+/// Whether a volume may have this name.
+///
+/// # Errors
+/// Docker's text.
+pub fn check_name(name: &str) -> Result<()> {
+    let ok = name.len() >= 2
+        && name.len() <= 255
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'));
+    if ok {
+        return Ok(());
     }
-    Ok(name)
+    if name.len() == 1 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) {
+        return Err(Error::invalid("volume name is too short, names should be at least two alphanumeric characters"));
+    }
+    Err(Error::invalid(format!(
+        "create {name}: {name:?} includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you \
+         intended to pass a host directory, use absolute path"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        for name in ["db", "a.b-c_d", "0x"] {
+            check_name(name).unwrap();
+        }
+        for name in ["", "a", "./x", "a/b", "-a", ".a", "a b", "é"] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
 }

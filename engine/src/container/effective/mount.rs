@@ -78,7 +78,7 @@ fn bind(text: &str, volume_driver: &str, run_dir: &Path) -> Result<Mount> {
             return Err(Error::invalid(format!("invalid mode: {mode}")));
         }
         if !source.is_empty() {
-            volume::check_name(source)?;
+            crate::volume::check_name(source)?;
         }
         let driver = if volume_driver.is_empty() { "local" } else { volume_driver };
         check_driver(driver)?;
@@ -220,7 +220,7 @@ fn explicit(m: &MountSpec, run_dir: &Path) -> Result<Mount> {
                 return Err(invalid("must not set Subpath when using anonymous volumes".into()));
             }
             if !source.is_empty() {
-                volume::check_name(source)?;
+                crate::volume::check_name(source)?;
             }
             let driver = if volume_driver.is_empty() { "local" } else { volume_driver };
             check_driver(driver)?;

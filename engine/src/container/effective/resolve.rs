@@ -241,17 +241,3 @@ fn take_volumes(text: &str) -> Result<VolumesFrom> {
     }
     Ok(VolumesFrom { container: container.to_owned(), read_only })
 }
-
-/// Whether a container may have this name.
-///
-/// # Errors
-/// Docker's text.
-pub fn check_container_name(name: &str) -> Result<()> {
-    let name = name.strip_prefix('/').unwrap_or(name);
-    let ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if name.len() >= 2 && name.len() <= 255 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.chars().all(ok) {
-        Ok(())
-    } else {
-        Err(Error::invalid(format!("Invalid container name ({name}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed")))
-    }
-}
