@@ -213,3 +213,71 @@ fn doors_to_the_kernel_are_shut() {
     }
     assert_eq!(docker.inspect("one", "{{.State.Running}}"), "true");
 }
+
+/// The OCI specification that is printed for a container says what the kernel says of it.
+#[test]
+fn the_oci_specification_is_what_the_kernel_has() {
+    let server = two_people();
+    let docker = server.docker_as(ANN);
+    docker.text(&[
+        "run",
+        "-d",
+        "--name",
+        "one",
+        "-u",
+        "7:8",
+        "--cap-drop",
+        "CHOWN",
+        "-m",
+        "64m",
+        "--pids-limit",
+        "50",
+        "--read-only",
+        "--tmpfs",
+        "/scratch:size=1m",
+        "-w",
+        "/tmp",
+        "-e",
+        "A=b",
+        "--ulimit",
+        "nofile=100:200",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let pid = docker.pid("one");
+    let ask = |user: &str| {
+        let token = server.token(user);
+        let path = "/api/v1/containers/one/oci-spec";
+        e2e::http::Request { method: "GET", path, token: Some(&token), body: None }.send(&server.socket())
+    };
+    let answer = ask("ann");
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let spec = answer.json();
+    let status = host::status(pid);
+    let map: Vec<u64> = host::read(pid, "uid_map").split_whitespace().map(|n| n.parse().expect("a number")).collect();
+    let mapping = &spec["linux"]["uidMappings"][0];
+    assert_eq!(
+        (mapping["containerID"].as_u64(), mapping["hostID"].as_u64(), mapping["size"].as_u64()),
+        (Some(map[0]), Some(map[1]), Some(map[2]))
+    );
+    assert_eq!(spec["process"]["user"]["uid"], 7);
+    assert_eq!(status["Uid"].split_whitespace().next(), Some((map[1] + 7).to_string().as_str()));
+    let bounding = spec["process"]["capabilities"]["bounding"].as_array().expect("capabilities");
+    assert_eq!(bounding.len() as u32, u64::from_str_radix(&status["CapBnd"], 16).expect("hex").count_ones());
+    assert_eq!(spec["process"]["args"], serde_json::json!(["sleep", "1000"]));
+    assert_eq!(spec["process"]["cwd"], "/tmp");
+    assert!(spec["process"]["env"].as_array().is_some_and(|env| env.iter().any(|e| e == "A=b")));
+    assert_eq!(spec["root"]["readonly"], true);
+    assert_eq!(spec["linux"]["resources"]["memory"]["limit"], 64 << 20);
+    assert_eq!(spec["linux"]["resources"]["pids"]["limit"], 50);
+    let mounted = host::read(pid, "mounts");
+    for mount in spec["mounts"].as_array().expect("mounts") {
+        let target = mount["destination"].as_str().expect("a path");
+        assert!(mounted.lines().any(|l| l.split(' ').nth(1) == Some(target)), "{target} is not mounted:\n{mounted}");
+    }
+    let cgroup = spec["linux"]["cgroupsPath"].as_str().expect("a cgroup");
+    assert!(host::read(pid, "cgroup").lines().any(|l| l.ends_with(cgroup)), "{cgroup}");
+    assert_eq!(spec["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+    assert_eq!(ask("ben").status, 404);
+}

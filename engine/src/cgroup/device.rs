@@ -34,7 +34,8 @@ impl Access {
         (1..=3).contains(&text.len()).then_some(Self(bits))
     }
 
-    fn text(self) -> String {
+    /// As device rules are written: `rwm` or fewer.
+    pub fn text(self) -> String {
         [(Self::READ, 'r'), (Self::WRITE, 'w'), (Self::MKNOD, 'm')]
             .into_iter()
             .filter(|(bit, _)| self.0 & bit != 0)

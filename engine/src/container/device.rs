@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 pub(super) struct Node {
     pub host: PathBuf,
     pub container: String,
-    kind: DeviceKind,
-    major: u32,
-    minor: u32,
+    pub kind: DeviceKind,
+    pub major: u32,
+    pub minor: u32,
     access: Access,
 }
 

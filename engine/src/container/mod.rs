@@ -17,6 +17,7 @@ pub(crate) mod life;
 mod list;
 mod logs;
 mod name;
+mod oci;
 mod plan;
 pub(crate) mod record;
 pub(crate) mod registry;

@@ -382,7 +382,7 @@ fn tmpfs_options(options: &std::collections::BTreeMap<String, String>, read_only
 }
 
 /// What was asked, after Docker's own: in its own network a container's users may bind low ports and ping.
-fn sysctls(spec: &EffectiveSpec) -> Vec<(String, String)> {
+pub(super) fn sysctls(spec: &EffectiveSpec) -> Vec<(String, String)> {
     let own_network = matches!(spec.network.mode, NetworkMode::None | NetworkMode::Network(_));
     let defaults = [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 65535")];
     let defaults = defaults.into_iter().filter(|(name, _)| own_network && !spec.sysctls.contains_key(*name));

@@ -37,6 +37,16 @@ impl Abi {
         }
     }
 
+    /// The OCI runtime specification's name (config-linux.md, seccomp).
+    pub fn oci_name(self) -> &'static str {
+        match self {
+            Self::X86_64 => "SCMP_ARCH_X86_64",
+            Self::I386 => "SCMP_ARCH_X86",
+            Self::Aarch64 => "SCMP_ARCH_AARCH64",
+            Self::Arm => "SCMP_ARCH_ARM",
+        }
+    }
+
     /// `AUDIT_ARCH_…`, what the filter sees (include/uapi/linux/audit.h).
     pub fn audit(self) -> u32 {
         match self {

@@ -58,6 +58,18 @@ pub enum Abi32 {
     Allow,
 }
 
+/// What a choice says for a container with these capabilities, by name; `None`: no filter.
+///
+/// # Errors
+/// `Invalid` when a profile cannot be read.
+pub fn policy(choice: Choice<'_>, caps: CapSet) -> Result<Option<Policy>> {
+    match choice {
+        Choice::Unconfined => Ok(None),
+        Choice::Default => Ok(Some(Policy::docker(caps, Abi::NATIVE.go_name()))),
+        Choice::Profile(json) => Policy::parse(json, caps, Abi::NATIVE.go_name(), kernel()).map(Some),
+    }
+}
+
 /// The program for a choice; `None`: no filter. Docker's default is compiled once per set of capabilities that matters
 /// to it.
 ///
@@ -65,14 +77,11 @@ pub enum Abi32 {
 /// `Invalid` when a profile cannot be read or says what the kernel cannot do.
 pub fn program(choice: Choice<'_>, caps: CapSet, abi32: Abi32) -> Result<Option<Program>> {
     let narrow = abi32 == Abi32::Allow;
-    match choice {
-        Choice::Unconfined => Ok(None),
-        Choice::Default => docker(caps, narrow).map(Some),
-        Choice::Profile(json) => {
-            let policy = Policy::parse(json, caps, Abi::NATIVE.go_name(), kernel())?;
-            Ok(Some(Program(compile::compile(&policy, Abi::NATIVE, narrow)?.into())))
-        }
+    if choice == Choice::Default {
+        return docker(caps, narrow).map(Some);
     }
+    let Some(policy) = policy(choice, caps)? else { return Ok(None) };
+    Ok(Some(Program(compile::compile(&policy, Abi::NATIVE, narrow)?.into())))
 }
 
 /// Docker's default, from the cache if it was made before.

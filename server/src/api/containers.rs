@@ -321,6 +321,12 @@ pub async fn get(State(app): State<App>, Who(who): Who, Path(name): Path<String>
     now(&app, &who, &name).await
 }
 
+/// One container as an OCI runtime specification (`config.json`): what another runtime would be given to make the same.
+#[utoipa::path(get, path = "/api/v1/containers/{name}/oci-spec", params(("name" = String, Path)), responses((status = 200, body = serde_json::Value), (status = 404, body = Message)))]
+pub async fn oci_spec(State(app): State<App>, Who(who): Who, Path(name): Path<String>) -> Answer<Json<serde_json::Value>> {
+    Ok(Json(app.engine.oci_spec(&who, &name).await?))
+}
+
 /// What goes with it.
 #[derive(Deserialize, Default, utoipa::IntoParams)]
 #[serde(default)]

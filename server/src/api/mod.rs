@@ -31,6 +31,7 @@ fn own_routes() -> Routes {
         .get("/api/v1/containers", Read, containers::list)
         .post("/api/v1/containers", Write, containers::create)
         .get("/api/v1/containers/{name}", Read, containers::get)
+        .get("/api/v1/containers/{name}/oci-spec", Read, containers::oci_spec)
         .delete("/api/v1/containers/{name}", Write, containers::remove)
         .post("/api/v1/containers/{name}/start", Write, containers::start)
         .post("/api/v1/containers/{name}/stop", Write, containers::stop)

@@ -15,6 +15,7 @@ use utoipa::OpenApi;
         super::containers::list,
         super::containers::create,
         super::containers::get,
+        super::containers::oci_spec,
         super::containers::remove,
         super::containers::start,
         super::containers::stop,
