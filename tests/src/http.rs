@@ -83,8 +83,8 @@ impl Request<'_> {
 }
 
 /// A connection that is used again and again: what a fast client does.
-pub struct Connection {
-    stream: BufReader<UnixStream>,
+pub struct Connection<S = UnixStream> {
+    stream: BufReader<S>,
 }
 
 impl Connection {
@@ -94,6 +94,13 @@ impl Connection {
     /// When nobody listens.
     pub fn open(socket: &Path) -> std::io::Result<Self> {
         Ok(Self { stream: BufReader::with_capacity(1 << 16, UnixStream::connect(socket)?) })
+    }
+}
+
+impl<S: Read + Write> Connection<S> {
+    /// A connection that was opened otherwise: TCP, or with TLS in it.
+    pub fn over(stream: S) -> Self {
+        Self { stream: BufReader::new(stream) }
     }
 
     /// Sends a request and reads its answer.
@@ -170,4 +177,80 @@ impl Connection {
 
 fn broken(what: &str, line: &str) -> std::io::Error {
     std::io::Error::new(std::io::ErrorKind::InvalidData, format!("{what} in an answer: {line:?}"))
+}
+
+/// Calls `ask` as another Unix account: what it connects to sees that account. Only the calling thread changes.
+pub fn by_account<T: Send>(uid: u32, ask: impl FnOnce() -> T + Send) -> T {
+    use rustix::process::{Gid, Uid};
+    use rustix::thread::{set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+    let become_it = || {
+        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(uid));
+        set_thread_groups(&[]).and_then(|()| set_thread_res_gid(gid, gid, gid)).and_then(|()| set_thread_res_uid(uid, uid, uid))
+    };
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            become_it().unwrap_or_else(|e| panic!("becoming the account {uid}: {e}"));
+            ask()
+        });
+        asked.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// How much of an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Until {
+    /// All of it.
+    End,
+    /// Status and headers: what follows may be a stream without an end.
+    Headers,
+}
+
+/// Sends a request with any headers on a connection of its own. `Host`, `Connection: close` and `Content-Length` are added
+/// where they are not given.
+///
+/// # Errors
+/// When there is no answer, or none that is HTTP.
+pub fn send(socket: &Path, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8], until: Until) -> std::io::Result<Response> {
+    let stream = UnixStream::connect(socket)?;
+    stream.set_read_timeout(Some(crate::PATIENCE))?;
+    send_over(stream, method, path, headers, body, until)
+}
+
+/// The same on a connection that was opened otherwise.
+///
+/// # Errors
+/// When there is no answer, or none that is HTTP.
+pub fn send_over<S: Read + Write>(
+    mut stream: S,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+    until: Until,
+) -> std::io::Result<Response> {
+    let given = |name: &str| headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
+    let mut head = format!("{method} {path} HTTP/1.1\r\n");
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    for (name, value) in [("Host", "wharf"), ("Connection", "close")] {
+        if !given(name) {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
+    }
+    if !given("content-length") && !given("transfer-encoding") && (!body.is_empty() || !["GET", "HEAD"].contains(&method)) {
+        head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+    }
+    head.push_str("\r\n");
+    // A server that refuses may close before it read everything; what it answered is what counts.
+    let sent = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
+    let mut connection = Connection::over(stream);
+    let answer = match until {
+        Until::End => connection.answer(method),
+        Until::Headers => connection.head().map(|(status, headers)| Response { status, headers, body: Vec::new() }),
+    };
+    match (answer, sent) {
+        (Ok(answer), _) => Ok(answer),
+        (Err(_), Err(e)) | (Err(e), Ok(())) => Err(e),
+    }
 }
