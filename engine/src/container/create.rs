@@ -129,6 +129,12 @@ impl Engine {
 
     /// Replaces the names of other containers by full ids of the tenant's own, and merges `--volumes-from`.
     fn resolve_containers(&self, tenant: TenantId, effective: &mut EffectiveSpec) -> Result<()> {
+        // On a network of one's own a link is a name that may come later; on the default bridge it is an address, written once.
+        for link in effective.network.endpoints.get("bridge").into_iter().flat_map(|endpoint| &endpoint.links) {
+            let name = link.split(':').next().unwrap_or(link);
+            let lost = |e: Error| Error::new(e.kind(), format!("could not get container for {name}: {e}"));
+            self.registry().find(tenant, name).map_err(lost)?;
+        }
         let mut peers: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
         for name in needs(effective).into_iter().map(str::to_owned).collect::<Vec<_>>() {
             let peer = self.registry().find(tenant, &name)?;
