@@ -4,6 +4,7 @@
 //!
 //! Functions here panic with the whole story when something is not as it must be: they are called by tests.
 
+pub mod browser;
 pub mod cli;
 pub mod host;
 pub mod http;

@@ -267,7 +267,10 @@ pub fn capital(text: &str) -> String {
 
 /// Whether an address leads to our own pages and nowhere else.
 pub fn is_ours(address: &str) -> bool {
-    address.starts_with("/ui/") && !address.contains(['\\', '\r', '\n', '\t'])
+    let path = address.split(['?', '#']).next().unwrap_or_default();
+    // A browser takes `..` out before it asks: what begins with /ui/ would end elsewhere.
+    let leads_up = path.split('/').any(|segment| matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | ".."));
+    address.starts_with("/ui/") && !leads_up && !path.contains("//") && !address.contains(['\\', '\r', '\n', '\t'])
 }
 
 /// Remembers the colours.
@@ -339,6 +342,9 @@ mod tests {
             ("https://evil/ui/", false),
             ("/ui\\evil", false),
             ("/ui/\r\nSet-Cookie: x", false),
+            ("/ui/../containers/json", false),
+            ("/ui/%2E./..//evil.test", false),
+            ("/ui/search?q=../..//x", true),
             ("/containers/json", false),
             ("", false),
         ] {
