@@ -234,10 +234,13 @@ pub fn write_file(folder: RawFd, path: &CStr, bytes: &[u8]) -> R<()> {
     }
 }
 
-/// A new, detached mount. Options with an empty value are flags.
+/// A new, detached mount. Options with an empty value are flags. Its source, which programs read in mountinfo, is its
+/// kind unless an option `source` says otherwise.
 pub fn new_mount(kind: &CStr, options: &[(&CStr, &CStr)], attributes: u64) -> R<OwnedFd> {
     let context = owned(call!(SYS_fsopen, kind.as_ptr(), 1 /* FSOPEN_CLOEXEC */))?;
-    for (key, value) in options {
+    let source = [(c"source", kind)];
+    let named = options.iter().any(|(key, _)| *key == c"source");
+    for (key, value) in source.iter().filter(|_| !named).chain(options) {
         let command = if value.is_empty() { 0 } else { 1 }; // FSCONFIG_SET_FLAG, FSCONFIG_SET_STRING
         let value = if value.is_empty() { std::ptr::null() } else { value.as_ptr() };
         check(call!(SYS_fsconfig, context.as_raw_fd(), command, key.as_ptr(), value, 0))?;

@@ -400,7 +400,11 @@ impl Group {
     /// `Internal` when the kernel refuses.
     pub fn thaw(&self) -> Result<()> {
         let (file, value) = self.freezer(false)?;
-        write(&file, value)
+        match write_io(&file, value) {
+            // Gone meanwhile, with whatever was frozen in it.
+            Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            written => written.doing(|| format!("writing {value:?} to {}", file.display())),
+        }
     }
 
     /// Whether all of it is frozen.

@@ -303,3 +303,18 @@ fn a_new_process_can_be_born_in_it() {
         Version::V1 => assert_eq!(join.v1_tasks.len(), group.dirs().len()),
     }
 }
+
+#[tokio::test]
+async fn a_restart_gets_a_group_that_no_janitor_is_about_to_remove() {
+    let Some(host) = Host::new() else { return };
+    let tenant = TenantId(7);
+    assert_eq!(host.cgroups.free_name(tenant, "web"), "web");
+    let old = host.group("web");
+    // Disposed of, and still there.
+    let name = host.cgroups.free_name(tenant, "web");
+    assert_eq!(name, "web.1");
+    let new = host.group(&name);
+    old.remove().await.unwrap();
+    assert!(new.exists());
+    assert_eq!(host.cgroups.free_name(tenant, "web"), "web");
+}

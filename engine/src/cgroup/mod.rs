@@ -317,6 +317,17 @@ impl Cgroups {
         }
     }
 
+    /// A name that no group of the tenant's has: `name` itself, or `name.1`, … while groups of that name wait for the
+    /// janitor, who would kill what is born in them.
+    pub fn free_name(&self, tenant: TenantId, name: &str) -> String {
+        let parent = self.0.root.join(tenant.to_string());
+        let taken = |name: &str| Group::at(self.clone(), parent.join(name)).exists();
+        if !taken(name) {
+            return name.to_owned();
+        }
+        (1u32..).map(|n| format!("{name}.{n}")).find(|name| !taken(name)).unwrap_or_else(|| name.to_owned())
+    }
+
     /// A group that is there, by its [`Group::path`]: for adoption. `None` when it is not there.
     pub fn find(&self, path: &Path) -> Option<Group> {
         let group = Group::at(self.clone(), path.to_owned());

@@ -152,7 +152,8 @@ impl Engine {
     }
 
     fn oom_while_away(&self, entry: &Entry) -> bool {
-        self.cgroups().find(&self.cgroup_path(entry.tenant, entry.id.as_str())).is_some_and(|g| g.oom_kills() > 0)
+        let name = entry.record().life.live.as_ref().map_or_else(|| entry.id.to_string(), |live| live.cgroup.clone());
+        self.cgroups().find(&self.cgroup_path(entry.tenant, &name)).is_some_and(|g| g.oom_kills() > 0)
     }
 
     /// Starts what its restart policy wants running, those that others need first.

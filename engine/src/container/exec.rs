@@ -133,6 +133,9 @@ impl Engine {
             Phase::Running(session) => session.clone(),
             _ => return Err(Error::conflict(format!("exec {} is not running", exec.id))),
         };
+        if !exec.spec.tty {
+            return Ok(());
+        }
         session.resize(rows, columns).await
     }
 

@@ -113,7 +113,8 @@ impl Engine {
     async fn launch(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
         let spec = &entry.fixed.effective;
         let mut reserved = Undo::new(self, self.reserve_networks(entry).await?);
-        let group_name = entry.id.as_str();
+        // Not always its id: after a restart the janitor may still be at the last process's group.
+        let group_name = self.cgroups().free_name(entry.tenant, entry.id.as_str());
 
         // What will happen, before it does.
         let mut tx = self.inventory().begin().await?;
@@ -124,14 +125,14 @@ impl Engine {
         }
         let life = {
             let mut record = entry.record();
-            record.life.live = Some(Live { cgroup: group_name.to_owned() });
+            record.life.live = Some(Live { cgroup: group_name.clone() });
             record.life.clone()
         };
         crate::inventory::containers::set_life(&mut tx, &entry.id, &life).await?;
         crate::inventory::commit(tx).await?;
         fail::fail_point!("start-after-commit");
 
-        let brought = self.bring_up(entry, &mut reserved).await;
+        let brought = self.bring_up(entry, &group_name, &mut reserved).await;
         if let Ok(up) = &brought {
             super::attach::now_up(entry, up).await;
         }
@@ -145,10 +146,10 @@ impl Engine {
     }
 
     /// The kernel's part of a start: from reserved names to a running program.
-    async fn bring_up(&self, entry: &Arc<Entry>, reserved: &mut Undo<'_>) -> Result<Arc<Up>> {
+    async fn bring_up(&self, entry: &Arc<Entry>, group_name: &str, reserved: &mut Undo<'_>) -> Result<Arc<Up>> {
         let spec = &entry.fixed.effective;
         self.write_etc(entry, &reserved.list).await?;
-        let group = self.cgroups().create(entry.tenant, entry.id.as_str())?;
+        let group = self.cgroups().create(entry.tenant, group_name)?;
         let mut guard = GroupGuard { engine: self, group: Some(group.clone()) };
         let resources = entry.record().mutable.resources.clone();
         group.set(&resources)?;
@@ -167,7 +168,11 @@ impl Engine {
         super::attach::connect_early(entry, &mut prepared)?;
         let shim = self.runtime().start(&entry.id, prepared, &plan, fds).await.map_err(|e| e.into_error())?;
         fail::fail_point!("start-after-exec");
-        self.hand_over(&shim, &mut reserved.list, dns).await?;
+        match self.hand_over(&shim, &mut reserved.list, dns).await {
+            // Over already, as `true` is: nobody needs the sockets, and it did start.
+            Err(error) if error.kind() == crate::Kind::Conflict => {}
+            handed => handed?,
+        }
         reserved.keep();
         guard.group = None;
 

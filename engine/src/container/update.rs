@@ -107,7 +107,10 @@ impl Engine {
         let entry = self.registry().find(who.tenant, name)?;
         self.judge(who, Action::ContainerAttach).await?;
         let up = entry.up().ok_or_else(|| Error::conflict(format!("Container {} is not running", entry.id)))?;
-        up.shim.resize(rows, columns).await?;
+        // Without a terminal there is nothing to size, which is no error for Docker's clients.
+        if entry.fixed.effective.process.tty {
+            up.shim.resize(rows, columns).await?;
+        }
         let (rows, columns) = (rows.to_string(), columns.to_string());
         self.tell_container(&entry, "resize", &[("height", &rows), ("width", &columns)]);
         Ok(())

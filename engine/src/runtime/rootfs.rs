@@ -103,7 +103,8 @@ fn overlay_by_fds(lowers: &[Arc<OwnedFd>], upper: &Path, work: &Path) -> io::Res
     };
     let (upper, work) = (open(upper)?, open(work)?);
     // The first one given is the highest.
-    let mut settings: Vec<Setting<'_>> = lowers.iter().rev().map(|fd| Setting::Fd("lowerdir+", fd.as_fd())).collect();
+    let mut settings = vec![Setting::Text("source", "overlay")];
+    settings.extend(lowers.iter().rev().map(|fd| Setting::Fd("lowerdir+", fd.as_fd())));
     settings.push(Setting::Fd("upperdir", upper.as_fd()));
     settings.push(Setting::Fd("workdir", work.as_fd()));
     mount::new_mount(c"overlay", &settings, MountAttrFlags::empty())

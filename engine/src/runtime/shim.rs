@@ -271,8 +271,16 @@ impl Shim {
 
     async fn ask(&self, doing: &str, request: Request, fds: &[BorrowedFd<'_>]) -> Result<(Reply, Vec<OwnedFd>)> {
         let doing = || format!("{doing} (asking the container's shim)");
-        let mut link = self.connect().doing(doing)?;
-        let reply = link.ask(&request, fds).await.doing(doing)?;
+        let asked = async {
+            let mut link = self.connect()?;
+            let reply = link.ask(&request, fds).await?;
+            Ok((link, reply))
+        };
+        // A shim that does not answer has ended with its container.
+        let (mut link, reply) = match asked.await {
+            Err(error) if has_ended(&error) => return Err(Error::conflict("the container is not running").because(error)),
+            asked => asked.doing(doing)?,
+        };
         match reply {
             Reply::Failed { failure } => Err(StartError::of_step(failure, None, None)).doing(doing),
             Reply::Refused => Err(Error::conflict("the container is not running")),
@@ -400,6 +408,12 @@ impl From<Exit> for ExitRecord {
     fn from(exit: Exit) -> Self {
         Self { code: exit.code, signal: exit.signal, finished: timestamp(exit.finished_ns), lost: false }
     }
+}
+
+/// Whether nobody is at the other end of a shim's socket any more.
+fn has_ended(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionRefused, ConnectionReset, NotFound, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionRefused | ConnectionReset | NotFound | UnexpectedEof)
 }
 
 fn lost() -> ExitRecord {

@@ -149,7 +149,14 @@ impl Failure {
             Errno::NOSPC | Errno::DQUOT | Errno::FBIG => FailureKind::Exhausted,
             _ => FailureKind::Internal,
         };
-        Self { kind, message: format!("{doing} {:?}: {error}", String::from_utf8_lossy(path)) }
+        // strerror's text as Go writes it, for clients that look for `not a directory`.
+        let text = std::io::Error::from(error).to_string();
+        let text = text.split(" (os error ").next().unwrap_or_default();
+        let text = match text.split_at_checked(1) {
+            Some((first, rest)) if rest.starts_with(|c: char| c.is_ascii_lowercase()) => format!("{}{rest}", first.to_ascii_lowercase()),
+            _ => text.to_owned(),
+        };
+        Self { kind, message: format!("{doing} {:?}: {text}", String::from_utf8_lossy(path)) }
     }
 }
 

@@ -21,7 +21,7 @@ pub struct Found {
     parent: OwnedFd,
     name: Vec<u8>,
     stat: rustix::fs::Stat,
-    /// The last component as written: `.` for `dir/.`, empty for the root.
+    /// The last component as written: `.` for `dir/.`, `/` for the root, empty for the root as `/.`.
     shown: String,
 }
 
@@ -35,7 +35,13 @@ pub fn find(root: &OwnedFd, path: &str) -> Result<Found, Failure> {
         rustix::fs::openat2(root, p, flags | OFlags::CLOEXEC, Mode::empty(), RESOLVE)
             .map_err(|e| Failure::errno("opening", p.as_bytes(), e))
     };
-    let shown = if path.ends_with("/.") && !trimmed.is_empty() { "." } else { trimmed.rsplit('/').next().unwrap_or("") };
+    let shown = match trimmed {
+        // The root asked for as `/` keeps its slash in the archive's names, as dockerd's: the CLI renames by it.
+        "" if !path.is_empty() && path.bytes().all(|b| b == b'/') => "/",
+        "" => "",
+        _ if path.ends_with("/.") => ".",
+        trimmed => trimmed.rsplit('/').next().unwrap_or(""),
+    };
     if trimmed.is_empty() || trimmed == "." || trimmed == ".." || trimmed.ends_with("/..") || follow {
         let folder = open(trimmed, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let stat = rustix::fs::fstat(&folder).map_err(|e| Failure::errno("looking at", path.as_bytes(), e))?;
@@ -83,7 +89,11 @@ struct Packing<W: Write> {
 /// Writes what was found, and all below it, to `out`.
 pub fn pack(found: &Found, options: &PackOptions, opaque: Option<Vec<String>>, out: File) -> Result<(), Failure> {
     let name = options.name.as_deref().unwrap_or(&found.shown);
-    let name = if name == "." { Vec::new() } else { clean(name.as_bytes())? };
+    let name = match name {
+        "." => Vec::new(),
+        "/" => b"/".to_vec(),
+        name => clean(name.as_bytes())?,
+    };
     let mut packing = Packing {
         tar: Builder::new(BufWriter::with_capacity(128 * 1024, out)),
         linked: HashMap::new(),
@@ -106,7 +116,11 @@ impl<W: Write> Packing<W> {
             return Err(Failure::invalid("folders are nested too deeply"));
         }
         // `.` as the root of an archive of names relative to it, except in a layer, whose root is the image's.
-        let entry_name = if shown.is_empty() { b"./".to_vec() } else { [shown, b"/"].concat() };
+        let entry_name = match shown {
+            b"" => b"./".to_vec(),
+            b"/" => b"/".to_vec(),
+            shown => [shown, b"/"].concat(),
+        };
         if !(shown.is_empty() && self.opaque.is_some()) {
             self.xattrs(folder)?;
             let mut header = header(stat, EntryType::Directory, 0);
@@ -119,7 +133,11 @@ impl<W: Write> Packing<W> {
         for name in names(folder)? {
             // Gone meanwhile, in a tree in use.
             let Ok(stat) = rustix::fs::statat(folder, &*name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-            let child = if shown.is_empty() { name.clone() } else { [shown, b"/", &*name].concat() };
+            let child = match shown {
+                b"" => name.clone(),
+                b"/" => [shown, &*name].concat(),
+                shown => [shown, b"/", &*name].concat(),
+            };
             self.one(folder, &name, &stat, &child, depth + 1)?;
         }
         Ok(())
@@ -222,11 +240,51 @@ impl<W: Write> Packing<W> {
     }
 
     fn append(&mut self, header: &mut Header, name: &[u8], data: &mut dyn Read) -> Result<(), Failure> {
+        if name.starts_with(b"/") {
+            self.absolute(header, name)?;
+            return Ok(self.tar.append(header, data)?);
+        }
         Ok(self.tar.append_data(header, Path::new(OsStr::from_bytes(name)), data)?)
     }
 
     fn append_link(&mut self, header: &mut Header, name: &[u8], target: &[u8]) -> Result<(), Failure> {
+        if name.starts_with(b"/") {
+            let short = &mut header.as_gnu_mut().ok_or_else(|| Failure::invalid("not a GNU header"))?.linkname;
+            short.fill(0);
+            let most = short.len().min(target.len());
+            short[..most].copy_from_slice(&target[..most]);
+            if target.len() > short.len() {
+                self.long(EntryType::GNULongLink, target)?;
+            }
+            self.absolute(header, name)?;
+            return Ok(self.tar.append(header, std::io::empty())?);
+        }
         Ok(self.tar.append_link(header, Path::new(OsStr::from_bytes(name)), Path::new(OsStr::from_bytes(target)))?)
+    }
+}
+
+impl<W: Write> Packing<W> {
+    /// Puts an absolute name into a header, which the tar crate refuses to; a long one goes into an entry before it.
+    fn absolute(&mut self, header: &mut Header, name: &[u8]) -> Result<(), Failure> {
+        let short = &mut header.as_gnu_mut().ok_or_else(|| Failure::invalid("not a GNU header"))?.name;
+        short.fill(0);
+        let most = short.len().min(name.len());
+        short[..most].copy_from_slice(&name[..most]);
+        if name.len() > short.len() {
+            self.long(EntryType::GNULongName, name)?;
+        }
+        header.set_cksum();
+        Ok(())
+    }
+
+    /// GNU tar's entry that holds the name or link target of the next one.
+    fn long(&mut self, kind: EntryType, text: &[u8]) -> Result<(), Failure> {
+        let mut header = Header::new_gnu();
+        header.set_path("././@LongLink")?;
+        header.set_entry_type(kind);
+        header.set_size(text.len() as u64 + 1);
+        header.set_cksum();
+        Ok(self.tar.append(&header, text.chain(&b"\0"[..]))?)
     }
 }
 

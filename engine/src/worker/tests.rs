@@ -314,6 +314,25 @@ async fn a_tree_packs_with_container_ids_and_its_links_stay_links() {
 }
 
 #[tokio::test]
+async fn the_root_itself_packs_with_absolute_names_as_docker_cp_wants_them() {
+    let root = rootfs();
+    let long = format!("data/{}", "x".repeat(140));
+    std::fs::write(root.path().join(&long), "L").unwrap();
+    std::os::unix::fs::symlink("y".repeat(150), root.path().join("data/far")).unwrap();
+    let all = packed(root.path(), "/").await.unwrap();
+    let find = |name: &str| all.iter().find(|e| e.0 == name).map(|e| e.1.clone());
+    assert_eq!(all[0].0, "/");
+    assert_eq!(find("/data/a").as_deref(), Some("A"));
+    assert_eq!(find(&format!("/{long}")).as_deref(), Some("L"));
+    assert_eq!(find("/data/far"), Some(format!("-> {}", "y".repeat(150))));
+    assert_eq!(find("/data/link").as_deref(), Some("-> /etc/passwd"));
+    // What `docker cp c:/. -` asks for stays relative.
+    assert_eq!(packed(root.path(), "/.").await.unwrap()[0].0, "./");
+    let error = packed(root.path(), "/etc/passwd/").await.unwrap_err().to_string();
+    assert!(error.ends_with("not a directory"), "{error}");
+}
+
+#[tokio::test]
 async fn sec_c13_sockets_and_fifos_never_block_a_pack() {
     let root = rootfs();
     let _socket = std::os::unix::net::UnixListener::bind(root.path().join("data/socket")).unwrap();

@@ -100,7 +100,7 @@ impl<S: Send + Sync> FromRequest<S> for Json {
     }
 }
 
-/// Reads a JSON body of at most 4 MiB. A missing Content-Type is taken for JSON: old clients send none.
+/// Reads a JSON body of at most 4 MiB. Without a body no Content-Type is needed.
 pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
     let bytes = match Limited::new(body, JSON_MAX).collect().await {
         Ok(body) => body.to_bytes(),
@@ -112,15 +112,35 @@ pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
-    if let Some(value) = headers.get(header::CONTENT_TYPE) {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        let media = text.split(';').next().unwrap_or_default().trim();
-        if !media.is_empty() && !media.eq_ignore_ascii_case("application/json") {
-            let text = format!("unsupported Content-Type header ({text}): must be 'application/json'");
-            return Err(Error::invalid(text).into());
-        }
+    let text = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();
+    let media = text.split(';').next().unwrap_or_default().trim();
+    if !media.eq_ignore_ascii_case("application/json") {
+        let text = format!("unsupported Content-Type header ({text}): must be 'application/json'");
+        return Err(Error::invalid(text).into());
     }
-    serde_json::from_slice(&bytes).map_err(|e| Error::invalid(format!("invalid JSON: {e}")).into())
+    serde_json::from_slice(&bytes).map_err(|e| Error::invalid(what_is_wrong(&bytes, &e)).into())
+}
+
+/// What is wrong with a document, in the words of Go's decoder, which clients' tests look for.
+fn what_is_wrong(bytes: &[u8], error: &serde_json::Error) -> String {
+    let own = error.to_string();
+    // serde counts columns in bytes, from 1; the byte there is the one it did not expect.
+    let line = bytes.split(|b| *b == b'\n').nth(error.line().saturating_sub(1)).unwrap_or_default();
+    let culprit = line.get(error.column().saturating_sub(1)..).and_then(|rest| match std::str::from_utf8(rest) {
+        Ok(text) => text.chars().next(),
+        Err(_) => None,
+    });
+    let place = match own.split(" at line ").next().unwrap_or_default() {
+        text if text.starts_with("EOF while parsing") => return "invalid JSON: unexpected EOF".to_owned(),
+        "trailing characters" => return "unexpected content after JSON".to_owned(),
+        "key must be a string" | "trailing comma" => "looking for beginning of object key string",
+        "expected value" | "expected ident" => "looking for beginning of value",
+        "expected `:`" => "after object key",
+        "expected `,` or `}`" => "after object key:value pair",
+        "expected `,` or `]`" => "after array element",
+        _ => return format!("invalid JSON: {own}"),
+    };
+    culprit.map_or_else(|| format!("invalid JSON: {own}"), |c| format!("invalid JSON: invalid character {c:?} {place}"))
 }
 
 #[cfg(test)]
@@ -165,16 +185,34 @@ mod tests {
     #[tokio::test]
     async fn bodies() {
         let ok = serde_json::json!({"a": 1});
-        for ct in [None, Some("application/json"), Some("Application/JSON; charset=utf-8")] {
+        for ct in [Some("application/json"), Some("Application/JSON; charset=utf-8")] {
             assert_eq!(json(ct, "{\"a\":1}").await.unwrap(), ok);
         }
         assert_eq!(json(Some("text/plain"), "").await.unwrap(), Value::Null);
-        for (ct, body) in [(Some("text/plain"), "{}"), (None, "{bad"), (None, "{} {}"), (None, "{\"a\":1")] {
+        let is_json = Some("application/json");
+        assert_eq!(json(None, "").await.unwrap(), Value::Null);
+        for (ct, body) in [(Some("text/plain"), "{}"), (None, "{}"), (is_json, "{bad"), (is_json, "{} {}"), (is_json, "{\"a\":1")] {
             assert_eq!(json(ct, body).await.unwrap_err().status(), 400, "{body}");
         }
         let large = format!("\"{}\"", "x".repeat(JSON_MAX));
-        assert_eq!(json(None, large).await.unwrap_err().status(), 413);
+        assert_eq!(json(is_json, large).await.unwrap_err().status(), 413);
         let deep = "[".repeat(100_000);
-        assert_eq!(json(None, deep).await.unwrap_err().status(), 400);
+        assert_eq!(json(is_json, deep).await.unwrap_err().status(), 400);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_as_go_says_it() {
+        for (body, text) in [
+            ("{invalid json", "invalid JSON: invalid character 'i' looking for beginning of object key string"),
+            ("{\"a\":1} x", "unexpected content after JSON"),
+            ("{} {}", "unexpected content after JSON"),
+            ("{\"a\"", "invalid JSON: unexpected EOF"),
+            ("[1,\n  x]", "invalid JSON: invalid character 'x' looking for beginning of value"),
+            ("{\"a\" 1}", "invalid JSON: invalid character '1' after object key"),
+            ("{\"a\":1 2}", "invalid JSON: invalid character '2' after object key:value pair"),
+        ] {
+            let error = serde_json::from_str::<Value>(body).unwrap_err();
+            assert_eq!(what_is_wrong(body.as_bytes(), &error), text);
+        }
     }
 }

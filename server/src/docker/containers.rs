@@ -11,7 +11,7 @@ use engine::Error;
 use engine::container::CommitRequest;
 use engine::container::request::{Changed, ContainerFilter, RemoveOptions, StopOptions, WaitCondition};
 use futures_util::StreamExt;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
 
 /// The filters a list knows.
@@ -82,7 +82,13 @@ fn changed(changed: Changed) -> Response {
 }
 
 /// `POST /containers/{id}/start`
-pub async fn start(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args) -> Answer {
+pub async fn start(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args, headers: HeaderMap) -> Answer {
+    // Docker's measure too: the JSON of an object with anything in it is at least that long.
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if length.is_some_and(|n| n > 7) {
+        let text = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24";
+        return Err(Error::invalid(text).into());
+    }
     if !args.text("checkpoint").is_empty() {
         return Err(Error::unsupported("starting from a checkpoint").into());
     }

@@ -154,7 +154,8 @@ pub fn registry_auth(value: Value) -> Result<RegistryAuth> {
 
 /// Reads the header `X-Registry-Auth`: base64 of JSON, URL-safe or not, padded or not. Empty, `{}` and absent are `None`.
 pub fn registry_auth_header(header: Option<&str>) -> Result<Option<RegistryAuth>> {
-    let Some(text) = header.map(str::trim).filter(|h| !h.is_empty()) else { return Ok(None) };
+    // Some Go programs send the JSON of nothing as it is.
+    let Some(text) = header.map(str::trim).filter(|h| !h.is_empty() && *h != "{}") else { return Ok(None) };
     let bytes = super::base64_any(text).ok_or_else(|| Error::invalid("invalid X-Registry-Auth header: expected base64"))?;
     if bytes.is_empty() {
         return Ok(None);
@@ -242,6 +243,7 @@ mod tests {
         for nothing in [None, Some(""), Some("e30="), Some("e30"), Some("bnVsbA==")] {
             assert_eq!(registry_auth_header(nothing).unwrap(), None, "{nothing:?}");
         }
+        assert_eq!(registry_auth_header(Some("{}")).unwrap(), None);
         assert!(registry_auth_header(Some("*")).is_err());
         let config_file = STANDARD.encode(format!(r#"{{"auth":"{}"}}"#, STANDARD.encode("u:p:q")));
         assert_eq!(registry_auth_header(Some(&config_file)).unwrap().unwrap().password, "p:q");
