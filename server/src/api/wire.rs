@@ -46,7 +46,7 @@ pub struct Json<T>(pub T);
 
 impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
     type Rejection = Response;
-    async fn from_request(request: Request, app: &App) -> Result<Self, Response> {
+    async fn from_request(request: Request, _: &App) -> Result<Self, Response> {
         // The browser's own forms cannot send this type, so a form of another site never gets here.
         let json = request
             .headers()
@@ -56,7 +56,8 @@ impl<T: DeserializeOwned> FromRequest<App> for Json<T> {
         if !json {
             return Err(message(StatusCode::UNSUPPORTED_MEDIA_TYPE, "send application/json"));
         }
-        let bytes = Bytes::from_request(request, app).await.map_err(|e| message(e.status(), &e.body_text()))?;
+        let (parts, body) = request.into_parts();
+        let bytes = crate::route::whole(&parts.headers, body).await.map_err(|refusal| message(refusal.status, &refusal.message))?;
         serde_json::from_slice(&bytes).map(Self).map_err(|e| message(StatusCode::BAD_REQUEST, &e.to_string()))
     }
 }

@@ -6,11 +6,7 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use engine::{Error, Result};
 use http::request::Parts;
 use http::{HeaderMap, StatusCode, header};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::Value;
-
-/// Bytes of a JSON body: far more than any client sends, far less than would hurt.
-const JSON_MAX: usize = 4 << 20;
 
 /// The query, in order. The last of several values counts, as in Docker, except where all are asked for.
 pub struct Args(Vec<(String, String)>);
@@ -102,13 +98,7 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 
 /// Reads a JSON body of at most 4 MiB. Without a body no Content-Type is needed.
 pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
-    let bytes = match Limited::new(body, JSON_MAX).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(e) if e.is::<LengthLimitError>() => {
-            return Err(Failure::Http(StatusCode::PAYLOAD_TOO_LARGE, "the request body is larger than 4 MiB".to_owned()));
-        }
-        Err(e) => return Err(Error::invalid(format!("the request body ended early: {e}")).into()),
-    };
+    let bytes = crate::route::whole(headers, body).await.map_err(|refusal| Failure::Http(refusal.status, refusal.message))?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Null);
     }
@@ -194,7 +184,7 @@ mod tests {
         for (ct, body) in [(Some("text/plain"), "{}"), (None, "{}"), (is_json, "{bad"), (is_json, "{} {}"), (is_json, "{\"a\":1")] {
             assert_eq!(json(ct, body).await.unwrap_err().status(), 400, "{body}");
         }
-        let large = format!("\"{}\"", "x".repeat(JSON_MAX));
+        let large = format!("\"{}\"", "x".repeat(crate::route::JSON_MAX));
         assert_eq!(json(is_json, large).await.unwrap_err().status(), 413);
         let deep = "[".repeat(100_000);
         assert_eq!(json(is_json, deep).await.unwrap_err().status(), 400);

@@ -8,7 +8,7 @@ mod headers;
 mod json;
 mod spelling;
 
-pub use json::{JSON_MAX, JsonBody};
+pub use json::{JSON_MAX, JsonBody, whole};
 pub(crate) use spelling::TenantInPath;
 pub use spelling::{ApiVersion, MAX_API_VERSION, MIN_API_VERSION};
 

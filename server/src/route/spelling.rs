@@ -63,6 +63,9 @@ pub(crate) struct TenantInPath(pub String);
 pub(super) async fn respell(mut request: Request, next: Next) -> Response {
     // Pages name the tenant behind `/ui`, so that an address can be given away: /ui/t/team/x is /t/team/ui/x.
     let respelled = tenant_of_pages(request.uri().path());
+    if !is_text(request.uri().path()) {
+        return message(StatusCode::BAD_REQUEST, "invalid path: it is not UTF-8");
+    }
     match plain_path(respelled.as_deref().unwrap_or(request.uri().path())) {
         Err(Refused::Unknown) => return message(StatusCode::NOT_FOUND, "page not found"),
         Err(Refused::TooNew(v)) => {
@@ -97,6 +100,25 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
         }
     }
     next.run(request).await
+}
+
+/// Whether a path is text once its `%XX` are bytes: names of ours are.
+fn is_text(path: &str) -> bool {
+    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
+    let (raw, mut bytes, mut at) = (path.as_bytes(), Vec::with_capacity(path.len()), 0);
+    while let Some(byte) = raw.get(at) {
+        match (byte, digit(raw.get(at + 1)), digit(raw.get(at + 2))) {
+            (b'%', Some(high), Some(low)) => {
+                bytes.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                bytes.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    std::str::from_utf8(&bytes).is_ok()
 }
 
 /// `/ui/t/<tenant>/…` as `/t/<tenant>/ui/…`.
