@@ -189,7 +189,7 @@ impl Work {
             crate::inventory::commit(tx).await?;
         }
         for name in &familiar {
-            self.engine.tell_image(self.who.tenant, "tag", name);
+            self.engine.tell_named(self.who.tenant, "tag", name).await;
         }
         self.tell(BuildEvent::Built(image, familiar)).await?;
         Ok(image)

@@ -43,7 +43,28 @@ pub(super) fn of(upper: &Path, layers: &[PathBuf]) -> Result<Vec<(String, u8)>> 
         }
     }
     changes.sort();
-    Ok(changes)
+    Ok(without_places(changes))
+}
+
+/// Places that every start makes for its own mounts where the image has none: nobody changed anything there. dockerd has
+/// them in a layer of their own between image and container.
+const PLACES: [&str; 10] =
+    ["/.dockerenv", "/dev", "/dev/console", "/dev/pts", "/dev/shm", "/etc/hostname", "/etc/hosts", "/etc/resolv.conf", "/proc", "/sys"];
+
+fn without_places(mut changes: Vec<(String, u8)>) -> Vec<(String, u8)> {
+    let before = changes.len();
+    // Deepest first, so that a folder is seen when it is empty.
+    for i in (0..changes.len()).rev() {
+        let (path, kind) = &changes[i];
+        let is_place = *kind == 1 && PLACES.contains(&path.as_str());
+        // The folder of the three files is touched by making them.
+        let is_folder = path == "/etc" && changes.len() < before;
+        let used = changes.get(i + 1).is_some_and(|(next, _)| next.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('/')));
+        if (is_place || is_folder) && !used {
+            changes.remove(i);
+        }
+    }
+    changes
 }
 
 /// Whether the layers, uppermost first, show something at `path`.
@@ -87,6 +108,17 @@ fn is_opaque(fd: &OwnedFd) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_start_makes_for_its_mounts_is_no_change() {
+        let list = |all: &[(&str, u8)]| all.iter().map(|(p, k)| ((*p).to_owned(), *k)).collect::<Vec<_>>();
+        let made = [("/dev", 1), ("/dev/pts", 1), ("/etc", 0), ("/etc/hostname", 1), ("/etc/hosts", 1), ("/proc", 1), ("/test", 1)];
+        assert_eq!(without_places(list(&made)), list(&[("/test", 1)]));
+        let own = [("/dev", 1), ("/dev/mine", 1), ("/etc", 0), ("/etc/hosts", 1), ("/etc/mine", 1)];
+        assert_eq!(without_places(list(&own)), list(&[("/dev", 1), ("/dev/mine", 1), ("/etc", 0), ("/etc/mine", 1)]));
+        let changed = [("/etc", 0), ("/etc/hosts", 0)];
+        assert_eq!(without_places(list(&changed)), list(&changed));
+    }
 
     #[test]
     fn added_modified_deleted_and_opaque_are_told_apart() {

@@ -6,11 +6,20 @@ use crate::image::ImageConfig;
 use crate::{Error, Result};
 use std::time::Duration;
 
-/// The image configuration of a container: what it was made with, over what its image had.
-pub(super) fn config(entry: &Entry, instead: Option<&ContainerSpec>) -> ImageConfig {
-    let spec = instead.unwrap_or(&entry.fixed.spec);
-    let process = &entry.fixed.effective.process;
+/// The image configuration of a container: what its image had, over it what the container was made with, and over both what
+/// the request for the commit brings.
+pub(super) fn config(entry: &Entry, asked: Option<&ContainerSpec>) -> ImageConfig {
     let mut config = entry.fixed.image_config.clone();
+    for spec in [&entry.fixed.spec].into_iter().chain(asked) {
+        lay_over(&mut config, spec);
+    }
+    if config.cmd.is_none() && config.entrypoint.is_none() {
+        config.cmd = Some(entry.fixed.effective.process.argv.clone());
+    }
+    config
+}
+
+fn lay_over(config: &mut ImageConfig, spec: &ContainerSpec) {
     config.env = merge_env(&config.env, &spec.env);
     if !spec.user.is_empty() {
         config.user = spec.user.clone();
@@ -23,9 +32,6 @@ pub(super) fn config(entry: &Entry, instead: Option<&ContainerSpec>) -> ImageCon
     }
     if let Some(entrypoint) = &spec.entrypoint {
         config.entrypoint = (!entrypoint.is_empty()).then(|| entrypoint.clone());
-    }
-    if config.cmd.is_none() && config.entrypoint.is_none() {
-        config.cmd = Some(process.argv.clone());
     }
     config.labels.extend(spec.labels.clone());
     for volume in &spec.volumes {
@@ -44,7 +50,6 @@ pub(super) fn config(entry: &Entry, instead: Option<&ContainerSpec>) -> ImageCon
     if spec.healthcheck.is_some() {
         config.healthcheck = spec.healthcheck.clone();
     }
-    config
 }
 
 /// `NAME=value` over `NAME=value`; a bare `NAME` removes one.
@@ -235,6 +240,27 @@ mod tests {
         assert_eq!(config.exposed_ports.len(), 2);
         let check = config.healthcheck.unwrap();
         assert_eq!((check.interval, check.retries, check.test[0].as_str()), (Duration::from_secs(5), 2, "CMD-SHELL"));
+    }
+
+    #[test]
+    fn a_request_adds_to_the_container_and_does_not_replace_it() {
+        let port = |p: &str| p.parse::<ContainerPort>().unwrap();
+        let container = ContainerSpec {
+            cmd: Some(vec!["sleep".into(), "1".into()]),
+            exposed_ports: vec![port("80/tcp")],
+            volumes: vec!["/anon".into()],
+            stop_signal: Some("SIGTERM".into()),
+            healthcheck: Some(Healthcheck { test: vec!["CMD-SHELL".into(), "true".into()], ..Healthcheck::default() }),
+            ..ContainerSpec::default()
+        };
+        let asked = ContainerSpec { labels: [("a".to_owned(), "b".to_owned())].into(), user: "5".into(), ..ContainerSpec::default() };
+        let mut config = ImageConfig { user: "1".into(), ..ImageConfig::default() };
+        lay_over(&mut config, &container);
+        lay_over(&mut config, &asked);
+        assert_eq!((config.cmd, config.user.as_str()), (container.cmd, "5"));
+        assert_eq!((config.exposed_ports, config.volumes), (container.exposed_ports, container.volumes));
+        assert_eq!((config.stop_signal, config.healthcheck), (container.stop_signal, container.healthcheck));
+        assert_eq!(config.labels["a"], "b");
     }
 
     #[test]

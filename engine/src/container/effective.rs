@@ -542,7 +542,12 @@ impl Defaults {
             Ulimit { name: name.into(), soft: least(soft), hard: least(hard) }
         };
         Self {
-            log: super::spec::LogSpec { driver: "local".into(), options: BTreeMap::new() },
+            // What clients expect where nothing was asked: docker-py's `run` gives back the output of no other driver, and log
+            // shippers look for its file. Unlike dockerd's it does not fill the disk.
+            log: super::spec::LogSpec {
+                driver: "json-file".into(),
+                options: [("max-size", "20m"), ("max-file", "5")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+            },
             init: false,
             // SECURITY section 3: more than the kernel's 1024 by hand only (setrlimit), no core dumps unless asked for.
             ulimits: vec![

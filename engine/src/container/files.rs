@@ -157,19 +157,27 @@ impl Engine {
             engine.judge(&who, Action::ContainerCommit).await?;
             let audit = engine.audit().intent_alone(&crate::audit::Entry::of(&who, "container.commit", &request.repository)).await?;
             let frozen = match entry.up() {
-                Some(up) if request.pause && !up.group.is_frozen()? => {
-                    up.group.freeze().await?;
-                    Some(up)
-                }
+                Some(up) if request.pause => match freeze(&up.group).await {
+                    Ok(frozen) => frozen.then_some(up),
+                    // Nothing is left that could change its files.
+                    Err(_) if up.shim.has_ended() => None,
+                    Err(error) => return Err(error),
+                },
                 _ => None,
             };
+            let comment = request.comment.clone();
+            let name = crate::image::named(&request.repository, &request.tag);
             let done = engine.commit_now(&entry, request).await;
-            if let Some(up) = frozen {
-                up.group.thaw()?;
+            if let Some(up) = frozen
+                && let Err(error) = up.group.thaw()
+                && !up.shim.has_ended()
+            {
+                return Err(error);
             }
             engine.audit().outcome(audit, &done).await;
             let id = done?;
-            engine.tell_container(&entry, "commit", &[("imageID", &id.to_string())]);
+            let attributes = [("comment", comment.as_str()), ("imageID", &id.to_string()), ("imageRef", &name)];
+            engine.tell_container(&entry, "commit", &attributes);
             Ok(id)
         })
         .await
@@ -259,4 +267,13 @@ fn no_file(error: Error, entry: &Entry, path: &str) -> Error {
         return Error::new(crate::Kind::NotFound, format!("Could not find the file {path} in container {}", entry.id));
     }
     error
+}
+
+/// Freezes it unless it is frozen; whether it did.
+async fn freeze(group: &crate::cgroup::Group) -> Result<bool> {
+    if group.is_frozen()? {
+        return Ok(false);
+    }
+    group.freeze().await?;
+    Ok(true)
 }

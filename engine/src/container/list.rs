@@ -2,6 +2,7 @@
 
 use super::record::{Entry, Record};
 use super::request::ContainerFilter;
+use super::spec::Resources;
 use super::view::{Container, EndpointView, OverlayView, State};
 use crate::engine::Engine;
 use crate::filter::{self, Filters};
@@ -64,7 +65,9 @@ impl Engine {
     pub(crate) fn view(&self, entry: &Arc<Entry>, record: &Record) -> Container {
         let fixed = &entry.fixed;
         let mut spec = fixed.spec.clone();
-        spec.host.resources = record.mutable.resources.clone();
+        // They are not among the limits that change: the process has had them since its start.
+        let ulimits = std::mem::take(&mut spec.host.resources.ulimits);
+        spec.host.resources = Resources { ulimits, ..record.mutable.resources.clone() };
         spec.host.restart = record.mutable.restart.clone();
         let attachments = self.networks_handle().attachments(&entry.id);
         let networks = record
@@ -81,7 +84,7 @@ impl Engine {
                     ipv6: here.and_then(|e| e.ipv6),
                     gateway4: here.and_then(|e| e.gateway4),
                     gateway6: here.and_then(|e| e.gateway6),
-                    mac_address: here.map(|e| e.mac_address.clone()).unwrap_or_default(),
+                    mac_address: here.map(|e| e.mac_address.clone()).or_else(|| joined.spec.mac_address.clone()).unwrap_or_default(),
                     dns_names: here.map(|e| e.dns_names.clone()).unwrap_or_default(),
                 };
                 (name.clone(), view)

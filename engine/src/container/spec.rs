@@ -131,6 +131,8 @@ pub struct HostSpec {
     pub storage_opt: BTreeMap<String, String>,
     /// The OCI runtime; empty: ours.
     pub runtime: String,
+    /// Windows' word, of which Linux has `default` only; echoed.
+    pub isolation: String,
     /// OCI annotations.
     pub annotations: BTreeMap<String, String>,
     /// Initial terminal size, rows and columns.

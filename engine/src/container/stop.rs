@@ -62,7 +62,7 @@ impl Engine {
         .await
     }
 
-    /// Sends a signal, by name or number; empty: SIGKILL.
+    /// Sends a signal, by name or number; empty: SIGKILL, whose effect is awaited.
     ///
     /// # Errors
     /// `Conflict` when it is not running.
@@ -72,16 +72,30 @@ impl Engine {
         let not_running = || Error::conflict(format!("cannot kill container: {name}: container {} is not running", entry.id));
         let up = entry.up().ok_or_else(not_running)?;
         let own_name = entry.name();
+        // Docker: a signal meant to end it also ends its restarts, and its pause.
+        let ends = matches!(signal.number(), 9 | 15) || signal == entry.fixed.effective.stop.signal;
+        let mut turns = entry.turns.subscribe();
+        let seen = *turns.borrow_and_update();
         self.audited(who, Action::ContainerKill, &own_name, async {
-            // Docker: a signal meant to end it also ends its restarts.
-            if matches!(signal.number(), 9 | 15) || signal == entry.fixed.effective.stop.signal {
+            if ends {
                 entry.record().life.stopped_by_hand = true;
             }
-            up.shim.signal(signal.number()).map_err(|e| if e.kind() == crate::Kind::Conflict { not_running() } else { e })
+            up.shim.signal(signal.number()).map_err(|e| if e.kind() == crate::Kind::Conflict { not_running() } else { e })?;
+            if ends && matches!(entry.record().life.state, State::Paused(_)) {
+                up.group.thaw()?;
+            }
+            Ok(())
         })
         .await?;
         self.tell_container(&entry, "kill", &[("signal", &signal.number().to_string())]);
-        Ok(())
+        if signal != Signal::KILL {
+            return Ok(());
+        }
+        // Clients look at once, and find it ended: nothing survives this signal.
+        match tokio::time::timeout(GONE, turns.wait_for(|now| now.exits > seen.exits || now.removed)).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(hangs(&entry)),
+        }
     }
 
     /// Freezes it.
@@ -185,12 +199,14 @@ impl Engine {
         self.tell_container(entry, "kill", &[("signal", "9")]);
         match tokio::time::timeout(GONE, turns.wait_for(|now| now.exits > seen.exits || now.removed)).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Error::new(
-                crate::Kind::Internal,
-                format!("container {} did not end within {} s of SIGKILL: it hangs in the kernel", entry.id.short(), GONE.as_secs()),
-            )),
+            Err(_) => Err(hangs(entry)),
         }
     }
+}
+
+fn hangs(entry: &Entry) -> Error {
+    let text = format!("container {} did not end within {} s of SIGKILL: it hangs in the kernel", entry.id.short(), GONE.as_secs());
+    Error::new(crate::Kind::Internal, text)
 }
 
 fn is_active(entry: &Entry) -> bool {

@@ -1,6 +1,6 @@
 //! What subjects ask of images: judged, audited, then handed to [`super::Images`].
 
-use super::{Image, ImageFilter, ImageUse, PullRequest, RegistryAuth, Removal};
+use super::{Distribution, Image, ImageFilter, ImageUse, PullRequest, RegistryAuth, Removal};
 use crate::container::request::ArchiveStream;
 use crate::engine::Engine;
 use crate::filter::Filters;
@@ -16,7 +16,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` for a bad name, `Exhausted` at the tenant's quota.
     pub async fn pull(&self, who: &Subject, request: PullRequest) -> Result<ProgressStream> {
-        let name = if request.tag.is_empty() { request.image.clone() } else { joined(&request.image, &request.tag) };
+        let name = named(&request.image, &request.tag);
         self.room_for_image(who).await?;
         let stream = self.audited(who, Action::ImagePull, &name, self.images_handle().pull(who.tenant, request)).await?;
         Ok(self.then_tell(who.tenant, "pull", name, stream))
@@ -48,7 +48,7 @@ impl Engine {
     pub async fn save(&self, who: &Subject, names: &[String]) -> Result<ArchiveStream> {
         let archive = self.audited(who, Action::ImageSave, &names.join(" "), self.images_handle().save(who.tenant, names)).await?;
         for name in names {
-            self.tell_image(who.tenant, "save", name);
+            self.tell_image(who.tenant, "save", name, name).await;
         }
         Ok(archive)
     }
@@ -76,6 +76,15 @@ impl Engine {
         Ok(self.then_tell(who.tenant, "import", name.to_owned(), stream))
     }
 
+    /// What a registry says of a name, without pulling it. The registry is asked over the network, as for a pull.
+    ///
+    /// # Errors
+    /// `Invalid` for a bad name, the registry's own when it does not have it.
+    pub async fn distribution(&self, who: &Subject, name: &str, auth: Option<&RegistryAuth>) -> Result<Distribution> {
+        self.judge(who, Action::ImagePull).await?;
+        self.images_handle().distribution(name, auth).await
+    }
+
     /// The subject's images, newest first.
     ///
     /// # Errors
@@ -99,10 +108,10 @@ impl Engine {
     /// # Errors
     /// `NotFound` for an absent image, `Invalid` for a bad name.
     pub async fn tag(&self, who: &Subject, image: &str, repository: &str, tag: &str) -> Result<()> {
-        let name = joined(repository, tag);
+        let name = named(repository, tag);
         self.audited(who, Action::ImageTag, &format!("{image} as {name}"), self.images_handle().tag(who.tenant, image, repository, tag))
             .await?;
-        self.tell_image(who.tenant, "tag", &name);
+        self.tell_named(who.tenant, "tag", &name).await;
         Ok(())
     }
 
@@ -114,9 +123,10 @@ impl Engine {
         let name = name.to_owned();
         self.uncancelled(who, move |engine, who| async move {
             let uses = engine.uses_of_images(who.tenant);
+            let before = engine.images_handle().resolve(who.tenant, &name).await.ok();
             let work = engine.images_handle().remove(who.tenant, &name, force, no_prune, &uses);
             let removals = engine.audited(&who, Action::ImageRemove, &name, work).await?;
-            engine.tell_removals(who.tenant, &removals);
+            engine.tell_removals(who.tenant, &removals, before.as_ref()).await;
             engine.collect_layers();
             Ok(removals)
         })
@@ -133,7 +143,7 @@ impl Engine {
             let in_use: Vec<Digest> = engine.uses_of_images(who.tenant).into_iter().map(|u| u.image).collect();
             let work = engine.images_handle().prune(who.tenant, &filters, &in_use);
             let (removals, freed) = engine.audited(&who, Action::ImagePrune, "", work).await?;
-            engine.tell_removals(who.tenant, &removals);
+            engine.tell_removals(who.tenant, &removals, None).await;
             engine.tell(who.tenant, "image", "prune", "", BTreeMap::from([("reclaimed".to_owned(), freed.to_string())]));
             engine.collect_layers();
             Ok((removals, freed))
@@ -176,17 +186,37 @@ impl Engine {
         quota.room(Counted::Images, have, 1)
     }
 
-    fn tell_removals(&self, tenant: TenantId, removals: &[Removal]) {
-        for removal in removals {
-            match removal {
-                Removal::Untagged(name) => self.tell_image(tenant, "untag", name),
-                Removal::Deleted(id) => self.tell_image(tenant, "delete", &id.to_string()),
-            }
+    /// `before`: the image that was named, as it was. A removed name is told as its image's, whose removal follows it or,
+    /// where it has more names, does not come.
+    async fn tell_removals(&self, tenant: TenantId, removals: &[Removal], before: Option<&Image>) {
+        for (i, removal) in removals.iter().enumerate() {
+            let next = removals[i..].iter().find_map(|r| if let Removal::Deleted(id) = r { Some(*id) } else { None });
+            let id = next.or(before.map(|image| image.id)).map(|id| id.to_string()).unwrap_or_default();
+            let (action, name) = match removal {
+                Removal::Untagged(name) => ("untag", name),
+                Removal::Deleted(_) => ("delete", &id),
+            };
+            let labels = before.filter(|image| image.id.to_string() == id).map(|image| image.config.labels.clone());
+            self.tell_labelled(tenant, action, &id, name, labels.unwrap_or_default());
         }
     }
 
-    pub(crate) fn tell_image(&self, tenant: TenantId, action: &str, name: &str) {
-        self.tell(tenant, "image", action, name, BTreeMap::from([("name".to_owned(), name.to_owned())]));
+    /// Tells an event of the image with this name, by its id.
+    pub(crate) async fn tell_named(&self, tenant: TenantId, action: &str, name: &str) {
+        let image = self.images_handle().resolve(tenant, name).await.ok();
+        let id = image.as_ref().map_or_else(|| name.to_owned(), |image| image.id.to_string());
+        self.tell_labelled(tenant, action, &id, name, image.map(|image| image.config.labels).unwrap_or_default());
+    }
+
+    /// Tells an event of an image, which goes by `id` there: what dockerd tells by name is told by name.
+    async fn tell_image(&self, tenant: TenantId, action: &str, id: &str, name: &str) {
+        let labels = self.images_handle().resolve(tenant, id).await.map(|image| image.config.labels).unwrap_or_default();
+        self.tell_labelled(tenant, action, id, name, labels);
+    }
+
+    fn tell_labelled(&self, tenant: TenantId, action: &str, id: &str, name: &str, mut labels: BTreeMap<String, String>) {
+        labels.insert("name".to_owned(), name.to_owned());
+        self.tell(tenant, "image", action, id, labels);
     }
 
     /// The same stream, with an event when it ended well.
@@ -203,7 +233,9 @@ impl Engine {
         });
         let end = futures_util::stream::once(async move {
             if !failed.load(std::sync::atomic::Ordering::Relaxed) {
-                engine.tell_image(tenant, action, &name);
+                // dockerd says which tag it was by the id, and of the name only the repository.
+                let repository = name.parse::<super::Reference>().map(|r| r.familiar_name());
+                engine.tell_image(tenant, action, &name, repository.as_deref().unwrap_or(&name)).await;
             }
             None
         });
@@ -211,7 +243,8 @@ impl Engine {
     }
 }
 
-fn joined(name: &str, tag: &str) -> String {
+/// A repository and a tag or digest as one name.
+pub(crate) fn named(name: &str, tag: &str) -> String {
     match tag {
         "" => name.to_owned(),
         digest if digest.starts_with("sha256:") => format!("{name}@{digest}"),

@@ -28,6 +28,7 @@ mod transport;
 mod view;
 
 pub use config::{ConfigFile, Platform};
+pub(crate) use facade::named;
 pub use pull::Distribution;
 pub use reference::Reference;
 pub use request::{ImageFilter, PullRequest, RegistryAuth, Removal};

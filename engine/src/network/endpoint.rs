@@ -90,7 +90,8 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
     if !spec.link_local.is_empty() {
         return Err(Error::unsupported("link-local addresses of endpoints"));
     }
-    if let Some((key, value)) = spec.driver_opts.iter().next() {
+    // As with networks: people's own words are kept and shown, what Docker gives a meaning is not ignored.
+    if let Some((key, value)) = spec.driver_opts.iter().find(|(key, _)| key.starts_with("com.docker.network.")) {
         return Err(Error::unsupported(&format!("endpoint option {key}={value}")));
     }
     let fixed_mac = spec.mac_address.as_deref().filter(|m| !m.is_empty()).map(parse_mac).transpose()?;

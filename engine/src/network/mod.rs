@@ -21,7 +21,9 @@ mod state;
 mod view;
 
 pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
+pub(crate) use ipam::Cidr;
 pub use networks::Networks;
+pub(crate) use plan::is_private;
 pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
 
 #[cfg(test)]

@@ -105,9 +105,9 @@ pub struct Plan {
     pub chosen: bool,
 }
 
-/// Address ranges that a tenant may put on a network: private ones. Others would take the host's way to the real owners
-/// of those addresses (`docker network create --subnet 8.8.8.0/24` as root does just that).
-fn may_be_used(subnet: &Cidr) -> bool {
+/// Whether a subnet is one of those that a tenant may put on a network: private ones. Others take the host's way to the
+/// real owners of those addresses (`docker network create --subnet 8.8.8.0/24` does just that), and are for policy to judge.
+pub fn is_private(subnet: &Cidr) -> bool {
     const RANGES: [&str; 10] = [
         "10.0.0.0/8",
         "172.16.0.0/12",
@@ -122,6 +122,13 @@ fn may_be_used(subnet: &Cidr) -> bool {
         "2001:db8::/32",
     ];
     RANGES.iter().filter_map(|r| r.parse::<Cidr>().ok()).any(|r| r.contains(subnet.first()) && r.contains(subnet.last()))
+}
+
+/// Whether a subnet holds addresses that mean something else to every kernel: "this host", loopback, link-local, multicast.
+fn is_special(subnet: &Cidr) -> bool {
+    const RANGES: [&str; 8] =
+        ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/64", "64:ff9b::/96", "fe80::/10", "ff00::/8"];
+    RANGES.iter().filter_map(|r| r.parse::<Cidr>().ok()).any(|r| r.overlaps(subnet))
 }
 
 /// Plans a new bridge network. `busy`: subnets that exist on this host; `start` turns the order of automatic ones.
@@ -165,9 +172,9 @@ pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize) -> Re
         if pool.subnet.split('/').next().and_then(|ip| ip.parse().ok()) != Some(subnet.first()) {
             return Err(Error::invalid(format!("invalid network config:\ninvalid subnet {}: it should be {subnet}", pool.subnet)));
         }
-        if !may_be_used(&subnet) {
+        if is_special(&subnet) {
             return Err(Error::forbidden(format!(
-                "subnet {subnet} is not private: choose one in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8"
+                "subnet {subnet} cannot be a network's: choose one in 10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16 or fd00::/8"
             )));
         }
         if busy.iter().any(|b| b.overlaps(&subnet)) {
@@ -361,10 +368,9 @@ mod tests {
             (vec![("10.1.0.0/16", "10.2.0.0/24", "")], Kind::Invalid, "not inside the subnet"),
             (vec![("192.168.0.0/16", "", "")], Kind::Forbidden, "Pool overlaps with other one on this address space"),
             (vec![("10.1.0.0/16", "", ""), ("10.2.0.0/16", "", "")], Kind::Invalid, "at most one IPv4"),
-            (vec![("8.8.8.0/24", "", "")], Kind::Forbidden, "not private"),
-            (vec![("0.0.0.0/0", "", "")], Kind::Forbidden, "not private"),
-            (vec![("127.0.0.0/8", "", "")], Kind::Forbidden, "not private"),
-            (vec![("169.254.0.0/16", "", "")], Kind::Forbidden, "not private"),
+            (vec![("0.0.0.0/0", "", "")], Kind::Forbidden, "cannot be a network's"),
+            (vec![("127.0.0.0/8", "", "")], Kind::Forbidden, "cannot be a network's"),
+            (vec![("169.254.0.0/16", "", "")], Kind::Forbidden, "cannot be a network's"),
             (vec![("", "", "10.1.0.1")], Kind::Invalid, "without a subnet"),
         ] {
             let error = plan(spec(&pools), &busy, "abcde", 0).unwrap_err();

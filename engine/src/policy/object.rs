@@ -2,7 +2,7 @@
 
 use super::{Authorized, Denied, Judge, Standing, hash_of};
 use crate::grant::GrantKind;
-use crate::network::{IpamPool, NetworkSpec};
+use crate::network::{Cidr, IpamPool, NetworkSpec, is_private};
 use crate::tenant::Quota;
 use crate::volume::VolumeSpec;
 use crate::{Error, Kind, Result, Subject};
@@ -59,8 +59,12 @@ pub fn authorize_network(who: &Subject, standing: &Standing, spec: NetworkSpec) 
         }
         other => judge.refuse(format!("there is no network driver {other}")),
     }
-    // Whether addresses are free on this host is the network's own check.
-    for IpamPool { subnet: _, ip_range: _, gateway: _, aux: _ } in ipam {}
+    // Whether addresses are free on this host, and lie in their subnet, is the network's own check.
+    for IpamPool { subnet, ip_range: _, gateway: _, aux: _ } in ipam {
+        if subnet.parse::<Cidr>().is_ok_and(|subnet| !is_private(&subnet)) {
+            judge.need(format!("the subnet {subnet}, which is not private,"), GrantKind::NetworkHost);
+        }
+    }
     if !matches!(ipam_driver.as_str(), "" | "default") {
         judge.refuse(format!("there is no IPAM driver {ipam_driver}"));
     }

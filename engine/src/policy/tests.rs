@@ -397,6 +397,11 @@ fn networks_and_their_parents() {
     assert!(!ask(&["network-parent=eth1"], network("ipvlan", &[("parent", "eth0")])));
     assert!(!ask(&[], network("bridge", &[("com.docker.network.bridge.name", "docker0")])));
     assert!(!ask(&[], network("overlay", &[])));
+    // Public addresses on a bridge take the host's way to their owners.
+    let on = |subnet: &str| NetworkSpec { ipam: vec![IpamPool { subnet: subnet.into(), ..IpamPool::default() }], ..network("", &[]) };
+    assert!(ask(&[], on("10.1.0.0/16")) && ask(&[], on("fd00:1::/64")) && ask(&[], on("2001:db8:1::/64")));
+    assert!(!ask(&[], on("8.8.8.0/24")) && !ask(&[], on("2001:389::/64")) && !ask(&[], on("10.0.0.0/7")));
+    assert!(ask(&["network-host"], on("8.8.8.0/24")));
 }
 
 #[test]

@@ -22,6 +22,15 @@ pub fn send_with_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) ->
     Ok(rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)?)
 }
 
+/// Bytes sent on a Unix stream socket that its other end has not read yet (unix(7), SIOCOUTQ; the kernel counts its own
+/// bookkeeping in, so only zero is exact).
+pub fn unread(socket: impl AsFd) -> io::Result<u32> {
+    // SAFETY: SIOCOUTQ, which has the number of TIOCOUTQ, writes one int.
+    let bytes: i32 =
+        unsafe { rustix::ioctl::ioctl(socket, rustix::ioctl::Getter::<{ libc::TIOCOUTQ as rustix::ioctl::Opcode }, i32>::new()) }?;
+    Ok(bytes.unsigned_abs())
+}
+
 /// Receives what is there into the spare capacity of `bytes`; fds (close-on-exec) are appended to `fds`. Returns 0 at the end.
 pub fn receive_with_fds(socket: impl AsFd, bytes: &mut BytesMut, fds: &mut VecDeque<OwnedFd>) -> io::Result<usize> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];

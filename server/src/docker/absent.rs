@@ -24,11 +24,6 @@ pub async fn checkpoints() -> Answer {
     Err(unsupported("checkpoint and restore"))
 }
 
-/// `GET /distribution/{name}/json`
-pub async fn distribution() -> Answer {
-    Err(unsupported("inspecting an image in its registry"))
-}
-
 /// `GET /images/search`
 pub async fn search() -> Answer {
     Err(unsupported("searching Docker Hub"))

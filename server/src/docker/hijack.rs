@@ -6,6 +6,7 @@
 
 use super::detach::Detach;
 use super::error::Failure;
+use crate::listen::Framed;
 use crate::route::ApiVersion;
 use axum::body::{Body, Bytes};
 use axum::extract::Request;
@@ -17,9 +18,13 @@ use http::{HeaderValue, StatusCode, Version, header};
 use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
+use hyper_util::server::conn::auto::upgrade::downcast;
 use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 
 /// Bytes read from a client at once.
 const READ: usize = 32 * 1024;
@@ -124,10 +129,19 @@ impl Client {
             Some(upgrade) => {
                 tokio::spawn(async move {
                     match upgrade.await {
-                        Ok(io) => {
-                            let (read, write) = tokio::io::split(TokioIo::new(io));
-                            converse(read, write, input, output, tty, detach).await;
-                        }
+                        Ok(io) => match downcast::<TokioIo<Framed<UnixStream>>>(io) {
+                            Ok(parts) => {
+                                let io = parts.io.into_inner();
+                                let head = head_is_read(io.get_ref().as_fd().try_clone_to_owned().ok());
+                                let (read, write) = tokio::io::split(io);
+                                converse(parts.read_buf.chain(read), write, head, input, output, tty, detach).await;
+                            }
+                            // With TLS the head is a record of its own, and clients read record by record.
+                            Err(io) => {
+                                let (read, write) = tokio::io::split(TokioIo::new(io));
+                                converse(read, write, std::future::ready(()), input, output, tty, detach).await;
+                            }
+                        },
                         Err(error) => tracing::debug!(%error, "a client went before its connection was handed over"),
                     }
                 });
@@ -164,6 +178,20 @@ impl Client {
     }
 }
 
+/// Waits until the client has read the head, for as long as a client may be expected to take.
+///
+/// docker-py reads the head through a buffer, then the stream from the socket below it: what has come together with the head
+/// stays in the buffer and is lost. dockerd needs so long to start a process that nobody noticed.
+async fn head_is_read(socket: Option<OwnedFd>) {
+    let Some(socket) = socket else { return };
+    for _ in 0..2000 {
+        match engine::sys::socket::unread(&socket) {
+            Ok(0) | Err(_) => return,
+            Ok(_) => tokio::time::sleep(Duration::from_millis(1)).await,
+        }
+    }
+}
+
 type Input = Option<Pin<Box<dyn AsyncWrite + Send>>>;
 
 /// How a client's input ended.
@@ -174,10 +202,11 @@ enum End {
     Detached,
 }
 
-/// Runs both directions until the output has ended or the client has gone or detached.
+/// Runs both directions until the output has ended or the client has gone or detached. Output waits for `head`.
 async fn converse(
     read: impl AsyncRead + Unpin,
     mut write: impl AsyncWrite + Unpin,
+    head: impl Future<Output = ()>,
     input: Input,
     mut output: impl Stream<Item = io::Result<Chunk>> + Unpin,
     tty: bool,
@@ -190,7 +219,11 @@ async fn converse(
         }
     };
     let outward = async {
+        let mut head = Some(head);
         while let Some(chunk) = output.next().await {
+            if let Some(head) = head.take() {
+                head.await;
+            }
             let bytes = match chunk {
                 Ok(chunk) => encode(chunk, tty),
                 Err(error) => {
@@ -276,7 +309,7 @@ mod tests {
         let (input, output) = echo_at_end();
         let (mut client, server) = tokio::io::duplex(1 << 20);
         let (read, write) = tokio::io::split(server);
-        let conversation = tokio::spawn(converse(read, write, input, output, false, None));
+        let conversation = tokio::spawn(converse(read, write, std::future::ready(()), input, output, false, None));
         let data = vec![7u8; 100_000];
         client.write_all(&data).await.unwrap();
         client.shutdown().await.unwrap();
@@ -297,7 +330,7 @@ mod tests {
         let (read, write) = tokio::io::split(server);
         let output = futures_util::stream::pending();
         let detach = Some(Detach::new("").unwrap());
-        let conversation = tokio::spawn(converse(read, write, Some(Box::pin(ours)), output, true, detach));
+        let conversation = tokio::spawn(converse(read, write, std::future::ready(()), Some(Box::pin(ours)), output, true, detach));
         client.write_all(b"ls\x10\x11").await.unwrap();
         let mut rest = Vec::new();
         client.read_to_end(&mut rest).await.unwrap();
@@ -312,7 +345,7 @@ mod tests {
         let (client, server) = tokio::io::duplex(64);
         let (read, write) = tokio::io::split(server);
         let output = futures_util::stream::iter([Ok(Chunk { stream: StreamKind::Stdout, bytes: Bytes::from_static(b"x") })]);
-        tokio::spawn(converse(read, write, None, output, true, None));
+        tokio::spawn(converse(read, write, std::future::ready(()), None, output, true, None));
         let (mut read, _open) = tokio::io::split(client);
         let mut got = Vec::new();
         read.read_to_end(&mut got).await.unwrap();

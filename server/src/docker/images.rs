@@ -68,6 +68,13 @@ pub async fn get(State(app): State<App>, Who(who): Who, version: ApiVersion, Pat
     }
 }
 
+/// `GET /distribution/{name}/json`: what the registry has under this name.
+pub async fn distribution(State(app): State<App>, Who(who): Who, Path(path): Path<String>, headers: HeaderMap) -> Answer {
+    let (name, "json") = split(&path)? else { return Err(unknown_path()) };
+    let found = app.engine.distribution(&who, name, auth(&headers)?.as_ref()).await?;
+    Ok(json(&wire::image::distribution(&found)))
+}
+
 /// `POST /images/{name}/push|tag`
 pub async fn post(State(app): State<App>, Who(who): Who, Path(path): Path<String>, args: Args, headers: HeaderMap) -> Answer {
     let (name, what) = split(&path)?;

@@ -90,7 +90,7 @@ fn images() -> Routes {
         .get("/images/{*name}", Read, images::get)
         .post("/images/{*name}", Write, images::post)
         .delete("/images/{*name}", Write, images::remove)
-        .get("/distribution/{*name}", Read, absent::distribution)
+        .get("/distribution/{*name}", Write, images::distribution)
 }
 
 fn networks_and_volumes() -> Routes {
@@ -278,6 +278,8 @@ mod tests {
                 // Waiting changes nothing, though Docker posts it. A WebSocket begins with GET, and may type.
                 ("/containers/{id}/wait", _) => Read,
                 ("/containers/{id}/attach/ws", _) => Write,
+                // Makes the server speak to a registry of the asker's choice, as a pull does.
+                ("/distribution/{*name}", _) => Write,
                 (_, "GET" | "HEAD") => Read,
                 _ => Write,
             };

@@ -148,14 +148,16 @@ pub async fn exec_start(State(app): State<App>, Who(who): Who, version: ApiVersi
     }
     let client = Client::of(Request::from_parts(parts, Body::empty())).await?;
     match app.engine.exec_start(&who, &id, start.tty, start.console_size).await {
-        Ok(attached) => {
+        Ok(mut attached) => {
+            // Docker frames the output by what the start says, even that of a process on a terminal: docker-py leaves it out there.
+            attached.tty = start.tty;
             let detach = Detach::new(exec.spec.detach_keys.as_deref().unwrap_or_default())?;
             Ok(client.join(attached, Some(detach), version))
         }
         Err(error) => match refused_before_start(&error) {
             true => Err(error.into()),
             // The client reads why in the stream, and the exit code (126, 127) from inspect.
-            false => Ok(client.tell(&error.to_string(), exec.spec.tty, version)),
+            false => Ok(client.tell(&error.to_string(), start.tty, version)),
         },
     }
 }

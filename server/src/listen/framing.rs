@@ -16,7 +16,7 @@ const SPOILED: &[u8] = b"\0\r\n\r\n";
 const HEAD_MAX: usize = 256 * 1024;
 
 /// A stream whose request heads are watched.
-pub(super) struct Framed<I> {
+pub(crate) struct Framed<I> {
     io: I,
     watch: Watch,
     /// Still to be given instead of what the client sent.
@@ -27,6 +27,11 @@ impl<I> Framed<I> {
     /// Watches `io`.
     pub fn new(io: I) -> Self {
         Self { io, watch: Watch::default(), spoil: None }
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &I {
+        &self.io
     }
 }
 

@@ -10,6 +10,7 @@ pub mod tenants;
 pub mod unix;
 
 pub use connection::Serving;
+pub(crate) use framing::Framed;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use super::{Log, LogDriver};
 use crate::container::spec::LogSpec;
 use crate::{Error, Result};
 
-/// Docker's for `local`; LIMITS section 3 says why that is the default.
+/// Docker's for `local`.
 const LOCAL_SIZE: u64 = 20 << 20;
 const LOCAL_FILES: u32 = 5;
 
@@ -17,6 +17,10 @@ pub(super) fn log(asked: &LogSpec, default: &LogSpec) -> Result<Log> {
         name if name == default.driver => (name, default.options.clone()),
         name => (name, Default::default()),
     };
+    if asked.options.get("max-size").is_some_and(|size| size == "-1") {
+        // Without end there is nothing to rotate.
+        options.remove("max-file");
+    }
     options.extend(asked.options.clone());
     let driver = match driver {
         "none" => LogDriver::None,

@@ -89,6 +89,7 @@ pub fn effective(spec: &ContainerSpec, image: &ImageConfig, defaults: &Defaults)
         device_cgroup_rules: _,
         // Only echoed.
         container_id_file: _,
+        isolation: _,
     } = host;
 
     if !matches!(runtime.as_str(), "" | "runc" | "wharf" | "io.containerd.runc.v2") {

@@ -133,6 +133,13 @@ pub fn healthcheck(check: &Healthcheck) -> Value {
     Value::Object(value)
 }
 
+/// What was asked, as it was asked, then what the image has besides. (The process also gets HOSTNAME, TERM and HOME.)
+fn env<'a>(asked: &'a [String], image: &'a [String]) -> Vec<&'a str> {
+    let name = |entry: &'a String| entry.split('=').next();
+    let besides = image.iter().filter(|entry| !asked.iter().any(|own| name(own) == name(entry)));
+    asked.iter().chain(besides).map(String::as_str).collect()
+}
+
 /// The container's configuration merged with its image's, as Docker stores it.
 fn config(c: &Container, version: ApiVersion) -> Value {
     let (spec, image) = (&c.spec, &c.image_config);
@@ -149,7 +156,7 @@ fn config(c: &Container, version: ApiVersion) -> Value {
         "Tty": spec.tty,
         "OpenStdin": spec.open_stdin,
         "StdinOnce": spec.stdin_once,
-        "Env": c.env,
+        "Env": env(&spec.env, &image.env),
         "Cmd": cmd,
         "Image": spec.image,
         "Volumes": set(image.volumes.iter().chain(&spec.volumes)),
@@ -418,7 +425,7 @@ pub(in crate::docker) mod tests {
         assert_eq!(spec.host.binds, first.spec.host.binds);
         assert_eq!(spec.host.port_bindings, first.spec.host.port_bindings);
         assert_eq!(spec.host.restart, first.spec.host.restart);
-        assert_eq!(spec.host.runtime, "");
+        assert_eq!(spec.host.runtime, crate::docker::wire::host::RUNTIME);
         // With the address it had: Docker keeps it too.
         let mut endpoint = first.networks["shpnet"].spec.clone();
         endpoint.mac_address = Some(first.networks["shpnet"].mac_address.clone());

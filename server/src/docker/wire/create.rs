@@ -33,6 +33,11 @@ pub fn container(body: Value, minor: u32) -> Result<ContainerSpec> {
         }
         networking.finish()?;
     }
+    // docker-py has always put it here.
+    let runtime = fields.text("Runtime")?;
+    if spec.host.runtime.is_empty() {
+        spec.host.runtime = runtime;
+    }
     // dockerode and Portainer repeat the query in the body.
     fields.legacy(&["name", "platform"]);
     fields.finish()?;

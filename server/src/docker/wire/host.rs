@@ -8,9 +8,8 @@ use engine::{Error, Result};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
-/// What `info` calls our runtime. Docker's names for runc mean "the usual one", so they mean ours as well.
+/// What `info` calls our runtime. Docker's names for runc mean "the usual one", so the engine takes them for ours as well.
 pub const RUNTIME: &str = "wharf";
-const RUNTIME_ALIASES: [&str; 3] = [RUNTIME, "runc", "io.containerd.runc.v2"];
 
 /// Bytes of /dev/shm where nothing else was asked.
 const SHM_DEFAULT: i64 = 64 * 1024 * 1024;
@@ -50,6 +49,7 @@ pub fn host(f: &mut Fields) -> Result<HostSpec> {
         oom_score_adj: f.int("OomScoreAdj")?,
         storage_opt: f.map("StorageOpt")?,
         runtime: f.text("Runtime")?,
+        isolation: f.text("Isolation")?,
         annotations: f.map("Annotations")?,
         masked_paths: f.texts_or_absent("MaskedPaths")?,
         readonly_paths: f.texts_or_absent("ReadonlyPaths")?,
@@ -57,9 +57,6 @@ pub fn host(f: &mut Fields) -> Result<HostSpec> {
         device_cgroup_rules: f.texts("DeviceCgroupRules")?,
         ..HostSpec::default()
     };
-    if RUNTIME_ALIASES.contains(&host.runtime.as_str()) {
-        host.runtime.clear();
-    }
     if host.shm_size < 0 {
         return Err(Error::invalid("SHM size can not be less than 0"));
     }
@@ -91,9 +88,8 @@ pub fn host(f: &mut Fields) -> Result<HostSpec> {
         request.finish()?;
     }
     host.console_size = network::console_size(f)?;
-    let isolation = f.text("Isolation")?;
-    if !isolation.is_empty() && isolation != "default" {
-        return Err(Error::invalid(format!("invalid isolation {isolation:?}: linux has only the default one")));
+    if !matches!(host.isolation.as_str(), "" | "default") {
+        return Err(Error::invalid(format!("invalid isolation {:?}: linux has only the default one", host.isolation)));
     }
     // `Cgroup` joins another container's cgroup: it never left Docker's drawing board.
     f.unserved(&["Cgroup"])?;
@@ -263,7 +259,7 @@ pub fn host_config(host: &HostSpec, log_driver: &str) -> Value {
         "UsernsMode": host.userns_mode,
         "ShmSize": if host.shm_size == 0 { SHM_DEFAULT } else { host.shm_size },
         "Runtime": or(&host.runtime, RUNTIME),
-        "Isolation": "",
+        "Isolation": host.isolation,
         "MaskedPaths": paths(host, host.masked_paths.as_deref(), &MASKED_PATHS),
         "ReadonlyPaths": paths(host, host.readonly_paths.as_deref(), &READONLY_PATHS),
     });

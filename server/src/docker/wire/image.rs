@@ -3,7 +3,7 @@
 use super::container::{healthcheck, set};
 use super::time;
 use crate::route::ApiVersion;
-use engine::image::{Image, ImageConfig, RegistryAuth, Removal};
+use engine::image::{Distribution, Image, ImageConfig, Platform, RegistryAuth, Removal};
 use engine::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -118,6 +118,18 @@ pub fn removals(list: &[Removal]) -> Value {
         Removal::Deleted(digest) => json!({ "Deleted": digest.to_string() }),
     };
     list.iter().map(one).collect()
+}
+
+/// What a registry has under a name.
+pub fn distribution(d: &Distribution) -> Value {
+    let platform = |p: &Platform| match p.variant.as_str() {
+        "" => json!({ "architecture": p.architecture, "os": p.os }),
+        variant => json!({ "architecture": p.architecture, "os": p.os, "variant": variant }),
+    };
+    json!({
+        "Descriptor": { "mediaType": d.media_type, "digest": d.digest.to_string(), "size": d.size },
+        "Platforms": d.platforms.iter().map(platform).collect::<Vec<_>>(),
+    })
 }
 
 /// Reads the JSON of credentials (`X-Registry-Auth`, `POST /auth`). Registries' clients put their own keys into it, so

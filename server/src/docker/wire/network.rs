@@ -199,7 +199,7 @@ pub fn network(n: &Network, members: bool, version: ApiVersion) -> Value {
         "EnableIPv6": spec.ipv6.unwrap_or(false),
         "IPAM": {
             "Driver": match spec.ipam_driver.as_str() { "" => "default", driver => driver },
-            "Options": if spec.ipam_options.is_empty() && n.predefined { Value::Null } else { json!(spec.ipam_options) },
+            "Options": if spec.ipam_options.is_empty() { Value::Null } else { json!(spec.ipam_options) },
             "Config": pools.collect::<Vec<_>>(),
         },
         "Internal": spec.internal,
