@@ -144,6 +144,12 @@ impl Engine {
                 let current = entry.record().name.clone();
                 return Err(Error::forbidden(format!("endpoint with name {current} already exists in network {name}")));
             }
+            let mut endpoint = endpoint;
+            // The container-wide MAC address is that of the network it was made for, also when it comes back there: Compose v1
+            // takes every container out once, to give it its aliases.
+            if endpoint.mac_address.is_none() && entry.fixed.effective.network.mode == NetworkMode::Network(name.clone()) {
+                endpoint.mac_address = entry.fixed.spec.mac_address.clone();
+            }
             let audit = engine.audit().intent_alone(&crate::audit::Entry::of(&who, "network.connect", &name)).await?;
             let done = engine.join_now(&entry, &network, endpoint).await;
             engine.audit().outcome(audit, &done).await;

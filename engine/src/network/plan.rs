@@ -62,6 +62,10 @@ pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
             "default_bridge" => {
                 flag(key, value)?;
             }
+            // The same as asking for it outright.
+            "com.docker.network.enable_ipv6" => {
+                flag(key, value)?;
+            }
             "gateway_mode_ipv4" | "gateway_mode_ipv6" if value == "nat" || value.is_empty() => {}
             "com.docker.network.driver.mtu" => {
                 let mtu: u32 = value.parse().map_err(|_| invalid("a number"))?;
@@ -126,8 +130,7 @@ pub fn is_private(subnet: &Cidr) -> bool {
 
 /// Whether a subnet holds addresses that mean something else to every kernel: "this host", loopback, link-local, multicast.
 fn is_special(subnet: &Cidr) -> bool {
-    const RANGES: [&str; 8] =
-        ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/64", "64:ff9b::/96", "fe80::/10", "ff00::/8"];
+    const RANGES: [&str; 7] = ["0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/64", "64:ff9b::/96", "ff00::/8"];
     RANGES.iter().filter_map(|r| r.parse::<Cidr>().ok()).any(|r| r.overlaps(subnet))
 }
 
@@ -152,10 +155,11 @@ pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize) -> Re
         "" | "default" => spec.ipam_driver = "default".to_owned(),
         other => return Err(Error::new(crate::Kind::NotFound, format!("error getting IPAM driver {other:?}: plugin not found"))),
     }
-    if let Some((key, value)) = spec.ipam_options.iter().next() {
-        return Err(Error::unsupported(&format!("IPAM option {key}={value}")));
-    }
+    // The default one has no options: dockerd keeps what it is given and shows it.
     let bridge = bridge(&spec)?;
+    if spec.ipv6 != Some(true) && spec.options.get("com.docker.network.enable_ipv6").is_some_and(|on| on == "true" || on == "1") {
+        spec.ipv6 = Some(true);
+    }
     let (mut v4, mut v6) = (None, None);
     // A pool without a subnet is dockerd's way to say "choose one" (`--gateway` without `--subnet` is refused).
     for pool in std::mem::take(&mut spec.ipam) {

@@ -140,7 +140,7 @@ fn rlimits(asked: &[Ulimit], defaults: &[Ulimit]) -> Result<Vec<Ulimit>> {
 }
 
 /// The health check, the client's fields over the image's.
-pub(super) fn health(spec: &ContainerSpec, image: &ImageConfig) -> Result<Option<HealthProbe>> {
+pub(super) fn health(spec: &ContainerSpec, image: &ImageConfig, warnings: &mut Vec<String>) -> Result<Option<HealthProbe>> {
     let shown = match (&spec.healthcheck, &image.healthcheck) {
         (None, None) => return Ok(None),
         (Some(check), None) | (None, Some(check)) => check.clone(),
@@ -175,8 +175,13 @@ pub(super) fn health(spec: &ContainerSpec, image: &ImageConfig) -> Result<Option
             let shell = spec.shell.as_deref().or(image.shell.as_deref()).filter(|s| !s.is_empty()).unwrap_or(&default);
             shell.iter().cloned().chain([command.join(" ")]).collect()
         }
+        [kind] if matches!(kind.as_str(), "CMD" | "CMD-SHELL") => {
+            return Err(Error::invalid(format!("invalid health check test [{kind:?}]: expected a command after it")));
+        }
+        // dockerd takes these and tells its own log.
         other => {
-            return Err(Error::invalid(format!("invalid health check test {other:?}: expected NONE, CMD or CMD-SHELL with a command")));
+            warnings.push(format!("The health check {other:?} is not run: expected NONE, CMD or CMD-SHELL with a command."));
+            return Ok(None);
         }
     };
     no_nul("health check", &argv)?;
@@ -266,21 +271,27 @@ mod tests {
         };
         let asked = Healthcheck { interval: Duration::from_secs(1), ..Healthcheck::default() };
         let spec = ContainerSpec { healthcheck: Some(asked), ..ContainerSpec::default() };
-        let probe = health(&spec, &image).unwrap().unwrap();
+        let mut warnings = Vec::new();
+        let probe = health(&spec, &image, &mut warnings).unwrap().unwrap();
         assert_eq!(probe.argv, list(&["/bin/bash", "-ec", "curl -f x || exit 1"]));
         assert_eq!((probe.interval.as_secs(), probe.timeout.as_secs(), probe.start_interval.as_secs(), probe.retries), (1, 30, 5, 7));
         let none = ContainerSpec {
             healthcheck: Some(Healthcheck { test: list(&["NONE"]), ..Healthcheck::default() }),
             ..ContainerSpec::default()
         };
-        assert_eq!(health(&none, &image).unwrap(), None);
-        for bad in [&["CMD"][..], &["FOO", "x"], &["CMD-SHELL"]] {
+        assert_eq!(health(&none, &image, &mut warnings).unwrap(), None);
+        for bad in [&["CMD"][..], &["CMD-SHELL"]] {
             let spec =
                 ContainerSpec { healthcheck: Some(Healthcheck { test: list(bad), ..Healthcheck::default() }), ..ContainerSpec::default() };
-            assert!(health(&spec, &ImageConfig::default()).is_err());
+            assert!(health(&spec, &ImageConfig::default(), &mut warnings).is_err());
         }
+        let odd = ContainerSpec {
+            healthcheck: Some(Healthcheck { test: list(&["true"]), ..Healthcheck::default() }),
+            ..ContainerSpec::default()
+        };
+        assert!(warnings.is_empty() && health(&odd, &image, &mut warnings).unwrap().is_none() && warnings.len() == 1);
         let quick = Healthcheck { test: list(&["CMD", "x"]), timeout: Duration::from_micros(1), ..Healthcheck::default() };
         let spec = ContainerSpec { healthcheck: Some(quick), ..ContainerSpec::default() };
-        assert_eq!(health(&spec, &image).unwrap_err().to_string(), "Timeout in Healthcheck cannot be less than 1ms");
+        assert_eq!(health(&spec, &image, &mut warnings).unwrap_err().to_string(), "Timeout in Healthcheck cannot be less than 1ms");
     }
 }

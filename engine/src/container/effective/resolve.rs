@@ -159,7 +159,7 @@ pub fn effective(spec: &ContainerSpec, image: &ImageConfig, defaults: &Defaults)
         auto_remove: *auto_remove,
         log: logging::log(log, &defaults.log)?,
         stop: Stop { signal: signal.parse()?, timeout: stop_timeout.unwrap_or(defaults.stop_timeout).max(-1) },
-        health: process::health(spec, image)?,
+        health: process::health(spec, image, &mut warnings)?,
         process,
         namespaces,
         network,

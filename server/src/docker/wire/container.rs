@@ -52,7 +52,7 @@ pub fn inspect(c: &Container, size: Option<(u64, u64)>, version: ApiVersion) -> 
                 "WorkDir": overlay.work,
             },
         },
-        "Mounts": c.mounts.iter().map(mount_point).collect::<Vec<_>>(),
+        "Mounts": mount_points(c),
         "Config": config(c, version),
         "NetworkSettings": network_settings(c, version),
     });
@@ -251,8 +251,14 @@ fn ports(c: &Container) -> Value {
     Value::Object(ports)
 }
 
-/// A mount as inspect and list show it.
-pub fn mount_point(m: &MountView) -> Value {
+/// What is mounted, but for `--tmpfs`, which Docker tells of in `HostConfig` only.
+pub fn mount_points(c: &Container) -> Vec<Value> {
+    let asked = &c.spec.host.tmpfs;
+    let by_flag = |m: &MountView| m.kind == MountKind::Tmpfs && asked.keys().any(|path| path.trim_end_matches('/') == m.destination);
+    c.mounts.iter().filter(|m| !by_flag(m)).map(mount_point).collect()
+}
+
+fn mount_point(m: &MountView) -> Value {
     let mut value = json!({
         "Type": mount::kind(m.kind),
         "Source": m.source,
@@ -320,6 +326,7 @@ pub(in crate::docker) mod tests {
             platform: "linux/amd64".into(),
             image_config: ImageConfig {
                 cmd: Some(vec!["/bin/sh".into()]),
+                env: vec!["PATH=/bin".into()],
                 labels: BTreeMap::from([("maintainer".into(), "m".into())]),
                 ..ImageConfig::default()
             },

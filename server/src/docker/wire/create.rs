@@ -45,6 +45,10 @@ pub fn container(body: Value, minor: u32) -> Result<ContainerSpec> {
     if minor < 44 && spec.networks.len() > 1 {
         return Err(Error::invalid("Container cannot be created with multiple network endpoints"));
     }
+    if minor < 40 && spec.host.ipc_mode.is_empty() {
+        // What those clients' daemons did where nothing was asked.
+        spec.host.ipc_mode = "shareable".to_owned();
+    }
     if minor < 25 {
         // Clients of that time remove the container themselves, and must still be able to read its exit code.
         spec.host.auto_remove = false;

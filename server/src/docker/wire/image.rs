@@ -66,6 +66,11 @@ pub fn inspect(i: &Image, version: ApiVersion) -> Value {
         if !version.at_least(44) {
             map.insert("VirtualSize".to_owned(), json!(i.size));
         }
+        // What the builder's last container was made with. Compose v1 fails without it, and wants the volumes in there.
+        if !version.at_least(45) {
+            map.insert("Container".to_owned(), json!(""));
+            map.insert("ContainerConfig".to_owned(), config(&i.config));
+        }
     }
     value
 }

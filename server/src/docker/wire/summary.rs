@@ -89,7 +89,7 @@ pub fn summary(c: &Container, size: Option<(u64, u64)>, now: Timestamp, version:
         status: status::status(&c.state, c.health.as_ref(), now),
         host_config: HostConfig { network_mode: host::network_mode(&c.spec.host.network_mode), annotations: &c.spec.host.annotations },
         network_settings: NetworkSettings { networks: c.networks.iter().map(endpoint).collect() },
-        mounts: c.mounts.iter().map(container::mount_point).collect(),
+        mounts: container::mount_points(c),
     }
 }
 
