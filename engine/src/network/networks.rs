@@ -95,11 +95,10 @@ impl Networks {
     /// `Conflict` for a taken name, `Forbidden` for overlapping subnets (as Docker's 403), `Invalid` for bad input.
     pub async fn create(&self, tenant: TenantId, spec: NetworkSpec) -> Result<(NetworkId, String)> {
         let name = spec.name.clone();
-        let first = name.bytes().next().is_some_and(|b| b.is_ascii_alphanumeric() || b == b'_');
         // dockerd takes any text; a space is the one character outside of container names that clients make use of.
         let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' ');
-        if !first || name.len() > 255 || name.ends_with(' ') || !name.bytes().all(in_name) {
-            return Err(Error::invalid(format!("invalid network name {name:?}: expected [a-zA-Z0-9_][a-zA-Z0-9_. -]*")));
+        if name.is_empty() || name.len() > 255 || name.trim() != name || !name.bytes().all(in_name) {
+            return Err(Error::invalid(format!("invalid network name {name:?}: expected letters, digits and _ . - with spaces between")));
         }
         self.ensure_predefined(tenant).await?;
         let _one_at_a_time = self.0.changing.lock().await;

@@ -7,7 +7,7 @@ use crate::container::spec::{ContainerSpec, DeviceRequest, DeviceSpec, HostSpec,
 use crate::container::{HostPort, effective};
 use crate::grant::Grant;
 use crate::image::ImageConfig;
-use crate::network::NetworkSpec;
+use crate::network::{IpamPool, NetworkSpec};
 use crate::volume::VolumeSpec;
 use crate::{GrantId, Role, Scope, TenantId, UserId, Via};
 use jiff::Timestamp;

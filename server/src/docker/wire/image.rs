@@ -69,10 +69,34 @@ pub fn inspect(i: &Image, version: ApiVersion) -> Value {
         // What the builder's last container was made with. Compose v1 fails without it, and wants the volumes in there.
         if !version.at_least(45) {
             map.insert("Container".to_owned(), json!(""));
-            map.insert("ContainerConfig".to_owned(), config(&i.config));
+            let mut last = config(&i.config);
+            if let (Value::Object(last), Some(step)) = (&mut last, i.history.last()) {
+                last.insert("Cmd".to_owned(), json!(step_words(&step.created_by)));
+            }
+            map.insert("ContainerConfig".to_owned(), last);
         }
     }
     value
+}
+
+/// The command of a build step from its line in the history: `|1 a=b /bin/sh -c text`, or without build arguments.
+fn step_words(line: &str) -> Vec<&str> {
+    let (arguments, rest) = match line.strip_prefix('|').and_then(|l| l.split_once(' ')) {
+        Some((count, rest)) => (count.parse().unwrap_or(0), rest),
+        None => (0, line),
+    };
+    let mut words: Vec<&str> = if arguments > 0 { vec![line.split(' ').next().unwrap_or_default()] } else { Vec::new() };
+    let mut rest = rest;
+    for _ in 0..arguments {
+        let (word, after) = rest.split_once(' ').unwrap_or((rest, ""));
+        words.push(word);
+        rest = after;
+    }
+    match rest.strip_prefix("/bin/sh -c ") {
+        Some(text) => words.extend(["/bin/sh", "-c", text]),
+        None => words.extend(rest.split(' ').filter(|word| !word.is_empty())),
+    }
+    words
 }
 
 /// One row of `GET /images/json`. `containers`: how many use it; −1: not counted.
@@ -232,6 +256,14 @@ mod tests {
                 History { created_by: "sh".into(), comment: "c".into(), size: 234, ..History::default() },
             ],
         }
+    }
+
+    #[test]
+    fn a_steps_line_is_a_command_again() {
+        assert_eq!(step_words("|2 a=1 b=2 /bin/sh -c echo $a  $b"), ["|2", "a=1", "b=2", "/bin/sh", "-c", "echo $a  $b"]);
+        assert_eq!(step_words("/bin/sh -c #(nop)  CMD [\"sh\"]"), ["/bin/sh", "-c", "#(nop)  CMD [\"sh\"]"]);
+        assert_eq!(step_words("touch /x"), ["touch", "/x"]);
+        assert!(step_words("").is_empty());
     }
 
     #[test]
