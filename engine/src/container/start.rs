@@ -378,27 +378,16 @@ impl Engine {
             })
             .collect();
         if !listeners.is_empty() {
-            unless_ended(shim, shim.serve_loopback(listeners).await)?;
+            shim.serve_loopback(listeners).await?;
         }
         if !dns.is_empty() {
             let mut fds = Fds::new();
             for socket in dns {
                 fds.add(socket);
             }
-            unless_ended(shim, shim.hold(DNS_SOCKETS, &fds).await)?;
+            shim.hold(DNS_SOCKETS, &fds).await?;
         }
         Ok(())
-    }
-}
-
-/// What a shim could not take because its container had ended already, nobody misses: `true` runs for less than a millisecond.
-fn unless_ended(shim: &Shim, outcome: Result<()>) -> Result<()> {
-    match outcome {
-        Err(error) if shim.has_ended() => {
-            tracing::debug!(%error, "a container ended while it was given its sockets");
-            Ok(())
-        }
-        outcome => outcome,
     }
 }
 

@@ -231,7 +231,7 @@ impl Runtime {
 impl Prepared {
     /// Whether it still waits for its plan.
     pub fn is_alive(&self) -> bool {
-        !has_ended(&self.pidfd)
+        !is_readable(&self.pidfd)
     }
 
     /// Attaches a client before the start: it misses nothing, and when it is slow the container waits for it.
@@ -243,8 +243,8 @@ impl Prepared {
     }
 }
 
-/// A pidfd is readable when its process has ended (pidfd_open(2)).
-fn has_ended(pidfd: &OwnedFd) -> bool {
+/// As a pidfd is when its process has ended (pidfd_open(2)).
+fn is_readable(pidfd: &OwnedFd) -> bool {
     let mut fds = [rustix::event::PollFd::new(pidfd, rustix::event::PollFlags::IN)];
     !matches!(rustix::event::poll(&mut fds, Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 })), Ok(0))
 }
@@ -257,7 +257,7 @@ impl Shim {
 
     /// Whether process 1 has ended.
     pub fn has_ended(&self) -> bool {
-        has_ended(&self.pidfd)
+        is_readable(&self.pidfd)
     }
 
     /// Process 1.
