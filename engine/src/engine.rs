@@ -14,6 +14,7 @@ use crate::container::life::LifeWriter;
 use crate::container::record::Entry;
 use crate::container::registry::Registry;
 use crate::container::root::Roots;
+use crate::container::zygote::Zygotes;
 use crate::event::{Event, Events};
 use crate::host::Host;
 use crate::image::{ImageFilter, Images, ImagesConfig};
@@ -53,6 +54,7 @@ struct Inner {
     registry: Registry,
     execs: Execs,
     roots: Roots,
+    zygotes: Zygotes,
     builds: crate::build::Builds,
     life: LifeWriter,
     defaults: Defaults,
@@ -134,6 +136,7 @@ impl Engine {
             events: Events::default(),
             life: LifeWriter::start(inventory.clone()),
             roots: Roots::default(),
+            zygotes: Zygotes::new(config.zygotes),
             builds: crate::build::Builds::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -163,6 +166,8 @@ impl Engine {
         engine.sweep_trash();
         let starting = engine.clone();
         engine.spawn(async move { starting.start_wanted().await });
+        let sweeping = engine.clone();
+        engine.spawn(async move { sweeping.sweep_zygotes().await });
         Ok(engine)
     }
 
@@ -170,6 +175,7 @@ impl Engine {
     pub async fn close(&self) {
         self.0.closing.cancel();
         self.0.tasks.close();
+        self.drain_zygotes().await;
         self.0.life.flush().await;
         self.0.audit.close().await;
     }
@@ -226,9 +232,14 @@ impl Engine {
 
     async fn unowned(&self) -> Result<Vec<crate::host::Orphan>> {
         let entries = self.0.registry.all();
-        let owned = |e: &&Arc<Entry>| e.record().life.live.is_some() || e.up().is_some();
+        let group = |e: &Arc<Entry>| match (e.up(), &e.record().life.live) {
+            (Some(up), _) => Some(up.group.path().to_owned()),
+            (None, Some(live)) => Some(self.cgroup_path(e.tenant, &live.cgroup)),
+            (None, None) => None,
+        };
+        let ready = self.0.zygotes.look(|with| with.group.path().to_owned());
         let known = crate::host::Known {
-            groups: entries.iter().filter(owned).map(|e| self.cgroup_path(e.tenant, e.id.as_str())).collect(),
+            groups: entries.iter().filter_map(group).chain(ready).collect(),
             links: self.0.networks.links(),
             mounts: std::collections::BTreeSet::new(),
             runs: entries.iter().map(|e| e.id.to_string()).collect(),
@@ -272,6 +283,10 @@ impl Engine {
 
     pub(crate) fn builds(&self) -> &crate::build::Builds {
         &self.0.builds
+    }
+
+    pub(crate) fn zygotes(&self) -> &Zygotes {
+        &self.0.zygotes
     }
 
     pub(crate) fn roots(&self) -> &Roots {

@@ -101,6 +101,9 @@ fn stage(
         // Only now: the cgroup namespace's root is the group the caller is in.
         at(Step::Cgroup, sys::unshare(libc::CLONE_NEWCGROUP))?;
     }
+    if prepare.net == Namespace::Own {
+        at(Step::Loopback, sys::loopback_up())?;
+    }
 
     let proc = match proc {
         Some(proc) => proc,

@@ -366,6 +366,8 @@ wire_enum! {
         Log = 28,
         /// Pipes for stdio.
         Stdio = 29,
+        /// Bringing the loopback interface up.
+        Loopback = 30,
     }
 }
 

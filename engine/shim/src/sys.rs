@@ -413,6 +413,23 @@ pub fn socket_pair() -> R<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])) })
 }
 
+/// Brings the loopback interface of the caller's network namespace up, as Docker does also without any other network
+/// (netdevice(7)).
+pub fn loopback_up() -> R<()> {
+    #[repr(C)]
+    struct Request {
+        name: [u8; libc::IFNAMSIZ],
+        flags: i16,
+        rest: [u8; 22],
+    }
+    let socket = check(call!(SYS_socket, libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?;
+    // SAFETY: the kernel has just made it for us.
+    let socket = unsafe { OwnedFd::from_raw_fd(socket as RawFd) };
+    let mut request = Request { name: [0; libc::IFNAMSIZ], flags: (libc::IFF_UP | libc::IFF_RUNNING) as i16, rest: [0; 22] };
+    request.name[..2].copy_from_slice(b"lo");
+    check(call!(SYS_ioctl, socket.as_raw_fd(), libc::SIOCSIFFLAGS as u64, &raw const request)).map(drop)
+}
+
 pub fn chown(fd: RawFd, uid: u32) -> R<()> {
     check(call!(SYS_fchown, fd, uid, u32::MAX)).map(drop)
 }

@@ -219,6 +219,29 @@ impl Group {
         })
     }
 
+    /// The name it has once [`Group::rename`] gave it to `name`: v2 knows no renaming.
+    pub fn name_for<'a>(&'a self, name: &'a str) -> &'a str {
+        match self.version() {
+            Version::V1 => name,
+            Version::V2 => self.path.file_name().and_then(|n| n.to_str()).unwrap_or(name),
+        }
+    }
+
+    /// Gives a neutral group to somebody: on v1 it is renamed, with what is in it. On v2, where that cannot be done
+    /// (cgroup1_rename has no counterpart), it keeps its name.
+    ///
+    /// # Errors
+    /// `Internal` when the kernel refuses, for one when the name is taken; both names may be there then.
+    pub fn rename(&self, name: &str) -> Result<Self> {
+        let path = self.path.with_file_name(self.name_for(name));
+        if path != self.path {
+            for tree in self.hierarchy().trees() {
+                std::fs::rename(tree.join(&self.path), tree.join(&path)).doing(|| format!("naming cgroup {}", path.display()))?;
+            }
+        }
+        Ok(Self { cgroups: self.cgroups.clone(), path })
+    }
+
     /// Puts a running process in.
     ///
     /// # Errors

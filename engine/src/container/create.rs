@@ -108,6 +108,7 @@ impl Engine {
             return Err(error);
         }
         self.tell_container(&entry, "create", &[]);
+        self.warm_zygotes(&entry);
         Ok(Created { id, warnings })
     }
 

@@ -32,6 +32,7 @@ mod update;
 mod usage;
 pub mod view;
 mod wait;
+pub(crate) mod zygote;
 
 pub(crate) use commit::apply_changes;
 pub use effective::{EffectiveSpec, effective};

@@ -2,12 +2,14 @@
 //! changes the kernel but for detached mounts and open files, which vanish with their descriptors.
 
 use super::effective::volume::{Backing, backing};
-use super::effective::{EffectiveSpec, Ipc, MountSource, NetworkMode, OwnOrHost, Seccomp, Shared, UserNamespace, user};
+use super::effective::{
+    EffectiveSpec, Ipc, MASKED_PATHS, MountSource, NetworkMode, OwnOrHost, READONLY_PATHS, Seccomp, Shared, UserNamespace, user,
+};
 use super::record::Entry;
 use super::request::ExecSpec;
 use super::start::Up;
 use crate::caps::{self, CapSet};
-use crate::cgroup::{Group, Version};
+use crate::cgroup::Version;
 use crate::engine::Engine;
 use crate::policy;
 use crate::runtime::plan as wire;
@@ -37,8 +39,8 @@ pub(super) const OURS: Attributes<'static> = Attributes {
 const DEVICE: Attributes<'static> = Attributes { no_suid: true, no_dev: false, ..OURS };
 
 impl Engine {
-    /// Phase one: namespaces and cgroup. What is equal for two containers of a tenant can come from the pool.
-    pub(super) fn prepare_plan(&self, entry: &Entry, group: &Group, fds: &mut Fds) -> Result<Prepare> {
+    /// Phase one: namespaces, without the cgroup. What is equal for two containers of a tenant can come from the pool.
+    pub(super) fn prepare_plan(&self, entry: &Entry, fds: &mut Fds) -> Result<Prepare> {
         let spec = &entry.fixed.effective;
         let own_user = spec.namespaces.user != UserNamespace::Host;
         let user = if own_user {
@@ -69,7 +71,6 @@ impl Engine {
             Ipc::Container(id) => join(id, "ipc")?,
         };
         let own = |which: OwnOrHost| if which == OwnOrHost::Private { Namespace::Own } else { Namespace::Host };
-        let cgroup = group.join(fds)?;
         Ok(Prepare {
             user,
             pid,
@@ -77,8 +78,8 @@ impl Engine {
             ipc,
             uts: own(spec.namespaces.uts),
             cgroup_ns: own(spec.namespaces.cgroup),
-            cgroup,
-            cgroup_view: self.cgroup_view(group),
+            cgroup: no_cgroup(),
+            cgroup_view: self.cgroup_view(),
             shm_size: spec.shm_size,
             masked: spec.privileges.masked_paths.clone(),
             read_only: spec.privileges.readonly_paths.clone(),
@@ -86,8 +87,28 @@ impl Engine {
         })
     }
 
-    fn cgroup_view(&self, group: &Group) -> wire::CgroupView {
-        if group.version() == Version::V2 {
+    /// What most containers of a tenant are prepared with: what stands ready in the pool.
+    pub(super) fn usual_prepare(&self, tenant: TenantId) -> Result<Prepare> {
+        let block = self.block(tenant)?;
+        let map = vec![wire::IdMap { inside: 0, outside: block.base, size: block.size }];
+        Ok(Prepare {
+            user: wire::UserNamespace::Own { uids: map.clone(), gids: map },
+            pid: Namespace::Own,
+            net: Namespace::Own,
+            ipc: Namespace::Own,
+            uts: Namespace::Own,
+            cgroup_ns: Namespace::Own,
+            cgroup: no_cgroup(),
+            cgroup_view: self.cgroup_view(),
+            shm_size: self.defaults().shm_size,
+            masked: MASKED_PATHS.clone(),
+            read_only: READONLY_PATHS.clone(),
+            sys_writable: false,
+        })
+    }
+
+    fn cgroup_view(&self) -> wire::CgroupView {
+        if self.cgroups().hierarchy().version() == Version::V2 {
             return wire::CgroupView::V2;
         }
         let hierarchies = self.cgroups().hierarchy().v1_trees();
@@ -343,6 +364,10 @@ impl Engine {
     pub(super) fn ids_of(&self, entry: &Entry) -> user::Ids {
         ids(&entry.fixed.effective)
     }
+}
+
+fn no_cgroup() -> wire::CgroupFds {
+    wire::CgroupFds { v2: None, v1_tasks: Vec::new() }
 }
 
 /// The container's environment with an exec's own in its place.

@@ -9,10 +9,11 @@ use super::record::{Entry, Failure, Live};
 use super::request::{Changed, RemoveOptions};
 use super::spec::{ContainerPort, HostPort, RestartPolicy};
 use super::view::{Finished, Running, State};
+use super::zygote::Zygote;
 use crate::audit;
-use crate::cgroup::Group;
+use crate::cgroup::{DeviceRule, Group};
 use crate::engine::Engine;
-use crate::network::{AttachRequest, Attachment, Reserved};
+use crate::network::{AttachRequest, Attachment, Prepared as Veth, Reserved};
 use crate::policy::Action;
 use crate::runtime::{ExitRecord, Fds, LoopbackListener, Shim};
 use crate::{Doing, Error, Result, Subject};
@@ -112,9 +113,11 @@ impl Engine {
 
     async fn launch(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
         let spec = &entry.fixed.effective;
-        let mut reserved = Undo::new(self, self.reserve_networks(entry).await?);
+        let (zygote, veth) = self.take_zygote(entry).unzip();
+        let mut reserved = Undo::new(self, self.reserve_networks(entry, veth.flatten()).await?);
         // Not always its id: after a restart the janitor may still be at the last process's group.
-        let group_name = self.cgroups().free_name(entry.tenant, entry.id.as_str());
+        let free = self.cgroups().free_name(entry.tenant, entry.id.as_str());
+        let group_name = zygote.as_ref().map_or(free.as_str(), |zygote| zygote.group.get().name_for(&free)).to_owned();
 
         // What will happen, before it does.
         let mut tx = self.inventory().begin().await?;
@@ -132,7 +135,7 @@ impl Engine {
         crate::inventory::commit(tx).await?;
         fail::fail_point!("start-after-commit");
 
-        let brought = self.bring_up(entry, &group_name, &mut reserved).await;
+        let brought = self.bring_up(entry, &group_name, zygote, &mut reserved).await;
         if let Ok(up) = &brought {
             super::attach::now_up(entry, up).await;
         }
@@ -146,18 +149,28 @@ impl Engine {
     }
 
     /// The kernel's part of a start: from reserved names to a running program.
-    async fn bring_up(&self, entry: &Arc<Entry>, group_name: &str, reserved: &mut Undo<'_>) -> Result<Arc<Up>> {
-        let spec = &entry.fixed.effective;
+    async fn bring_up(
+        &self,
+        entry: &Arc<Entry>,
+        group_name: &str,
+        zygote: Option<Zygote<'_>>,
+        reserved: &mut Undo<'_>,
+    ) -> Result<Arc<Up>> {
         self.write_etc(entry, &reserved.list).await?;
-        let group = self.cgroups().create(entry.tenant, group_name)?;
-        let mut guard = GroupGuard { engine: self, group: Some(group.clone()) };
+        let Zygote { mut prepared, group } = match zygote {
+            Some(mut zygote) => {
+                zygote.group.rename(group_name)?;
+                let rules = super::device::rules(&entry.fixed.effective)?;
+                if rules != DeviceRule::defaults() {
+                    zygote.group.get().set_devices(&rules)?;
+                }
+                zygote
+            }
+            None => self.prepare_cold(entry, group_name).await?,
+        };
         let resources = entry.record().mutable.resources.clone();
-        group.set(&resources)?;
-        group.set_devices(&super::device::rules(spec)?)?;
+        group.get().set(&resources)?;
         let root = self.container_root(entry).await?;
-        let mut fds = Fds::new();
-        let prepare = self.prepare_plan(entry, &group, &mut fds)?;
-        let mut prepared = self.runtime().prepare(&prepare, &fds).await.map_err(|e| e.into_error())?;
         fail::fail_point!("start-after-namespaces");
         let dns = self.join_networks(entry, &reserved.list, &prepared.net_ns).await?;
         fail::fail_point!("start-after-network");
@@ -174,11 +187,10 @@ impl Engine {
             handed => handed?,
         }
         reserved.keep();
-        guard.group = None;
 
         let started = Timestamp::now();
         let up = Arc::new(Up {
-            group,
+            group: group.keep(),
             root: Mutex::new(Some(root)),
             started,
             since: Instant::now(),
@@ -190,6 +202,17 @@ impl Engine {
             record.life.state = State::Running(Running { pid: up.shim.pid(), started });
         }
         Ok(up)
+    }
+
+    /// Namespaces and a group made for this container alone.
+    async fn prepare_cold(&self, entry: &Entry, group_name: &str) -> Result<Zygote<'_>> {
+        let group = GroupGuard::new(self, self.cgroups().create(entry.tenant, group_name)?);
+        group.get().set_devices(&super::device::rules(&entry.fixed.effective)?)?;
+        let mut fds = Fds::new();
+        let mut prepare = self.prepare_plan(entry, &mut fds)?;
+        prepare.cgroup = group.get().join(&mut fds)?;
+        let prepared = self.runtime().prepare(&prepare, &fds).await.map_err(|e| e.into_error())?;
+        Ok(Zygote { prepared, group })
     }
 
     /// Waits for the end in a task of its own.
@@ -315,7 +338,8 @@ impl Engine {
         }
     }
 
-    async fn reserve_networks(&self, entry: &Entry) -> Result<Vec<Reserved>> {
+    /// `veth`: an interface that stands ready for the first network.
+    async fn reserve_networks(&self, entry: &Entry, mut veth: Option<Veth>) -> Result<Vec<Reserved>> {
         let spec = &entry.fixed.effective;
         let mut list: Vec<Reserved> = Vec::new();
         let (name, joined) = {
@@ -341,11 +365,17 @@ impl Engine {
                 endpoint: joined.spec,
                 extra_names: Vec::new(),
                 ports: std::mem::take(&mut ports),
-                prepared: None,
+                prepared: veth.clone(),
             };
             match self.networks_handle().reserve(entry.tenant, &joined.network, request).await {
-                Ok(reserved) => list.push(reserved),
+                Ok(reserved) => {
+                    list.push(reserved);
+                    veth = None;
+                }
                 Err(error) => {
+                    if let Some(veth) = veth {
+                        self.give_back(veth);
+                    }
                     Undo::new(self, list);
                     return Err(error);
                 }
@@ -465,16 +495,45 @@ impl Drop for Undo<'_> {
     }
 }
 
-/// A control group that goes away again unless it is kept.
-struct GroupGuard<'a> {
+/// A control group that goes away again, with what is in it, unless it is kept.
+pub(super) struct GroupGuard<'a> {
     engine: &'a Engine,
-    group: Option<Group>,
+    group: Group,
+    kept: bool,
+}
+
+impl<'a> GroupGuard<'a> {
+    pub fn new(engine: &'a Engine, group: Group) -> Self {
+        Self { engine, group, kept: false }
+    }
+
+    pub fn get(&self) -> &Group {
+        &self.group
+    }
+
+    /// Gives it a container's name.
+    pub fn rename(&mut self, name: &str) -> Result<()> {
+        let renamed = self.group.rename(name);
+        if let Ok(group) = &renamed {
+            self.group = group.clone();
+        } else {
+            // Some of its trees may have the new name already.
+            let path = self.group.path().with_file_name(name);
+            self.engine.cgroups().find(&path).into_iter().for_each(|half| self.engine.cgroups().dispose(half));
+        }
+        renamed.map(drop)
+    }
+
+    pub fn keep(mut self) -> Group {
+        self.kept = true;
+        self.group.clone()
+    }
 }
 
 impl Drop for GroupGuard<'_> {
     fn drop(&mut self) {
-        if let Some(group) = self.group.take() {
-            self.engine.cgroups().dispose(group);
+        if !self.kept {
+            self.engine.cgroups().dispose(self.group.clone());
         }
     }
 }

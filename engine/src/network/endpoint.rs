@@ -229,6 +229,9 @@ impl Networks {
             state.show(&attachment.endpoint);
             joining
         };
+        if prepared && a.ports.is_empty() {
+            return Ok(()); // All of it is there.
+        }
         let inner = self.0.clone();
         self.0
             .kernel

@@ -11,7 +11,7 @@ mod facade;
 mod firewall;
 mod ipam;
 mod kernel;
-mod link;
+pub mod link;
 mod networks;
 mod plan;
 mod ports;

@@ -44,6 +44,16 @@ struct Kind<T> {
     used: Instant,
 }
 
+impl<T> State<T> {
+    /// A kind, asked for just now.
+    fn kind(&mut self, name: &str) -> &mut Kind<T> {
+        let kind =
+            self.kinds.entry(name.to_owned()).or_insert_with(|| Kind { ready: VecDeque::new(), filling: false, used: Instant::now() });
+        kind.used = Instant::now();
+        kind
+    }
+}
+
 impl<T: Send + 'static> Pool<T> {
     /// With so many of each kind.
     pub fn new(size: usize) -> Self {
@@ -55,26 +65,22 @@ impl<T: Send + 'static> Pool<T> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One of a kind: a ready one, or else one made now by `make`. Either way the pool is refilled behind the caller's
-    /// back, with `make`. Ones that died while they waited come back in `dead`, for their `T` may need tidying.
-    ///
-    /// # Errors
-    /// `make`'s.
-    pub async fn take<F, Fut>(&self, kind: &str, make: F, dead: &mut Vec<T>) -> Result<(Prepared, T)>
+    /// A ready one of a kind, if there is one; without one the start is a cold one, which is the caller's to make. Either way
+    /// the pool is refilled behind the caller's back, with `make`. Ones that died while they waited come back in `dead`, for
+    /// their `T` may need tidying.
+    pub fn take<F, Fut>(&self, kind: &str, make: F, dead: &mut Vec<T>) -> Option<(Prepared, T)>
     where
         F: Fn() -> Fut + Send + 'static,
         Fut: Future<Output = Result<(Prepared, T)>> + Send,
     {
         if self.0.size == 0 {
-            return make().await;
+            return None;
         }
         let mut ready = None;
         let fill = {
             let mut state = self.state();
             let closed = state.closed;
-            let entry =
-                state.kinds.entry(kind.to_owned()).or_insert_with(|| Kind { ready: VecDeque::new(), filling: false, used: Instant::now() });
-            entry.used = Instant::now();
+            let entry = state.kind(kind);
             while let Some((prepared, with)) = entry.ready.pop_front() {
                 if prepared.is_alive() {
                     ready = Some((prepared, with));
@@ -82,20 +88,38 @@ impl<T: Send + 'static> Pool<T> {
                 }
                 dead.push(with);
             }
-            let fill = !closed && !entry.filling;
-            entry.filling |= fill;
-            fill
+            !closed && !std::mem::replace(&mut entry.filling, true)
         };
-        let taken = match ready {
-            Some(taken) => Ok(taken),
-            None => make().await,
+        self.refill(fill, kind, make);
+        ready
+    }
+
+    /// Sees to it that some of a kind will stand ready soon.
+    pub fn warm<F, Fut>(&self, kind: &str, make: F)
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(Prepared, T)>> + Send,
+    {
+        let size = self.0.size;
+        let fill = {
+            let mut state = self.state();
+            let closed = state.closed;
+            let entry = state.kind(kind);
+            let wanted = !closed && entry.ready.len() < size;
+            wanted && !std::mem::replace(&mut entry.filling, true)
         };
+        self.refill(fill, kind, make);
+    }
+
+    fn refill<F, Fut>(&self, fill: bool, kind: &str, make: F)
+    where
+        F: Fn() -> Fut + Send + 'static,
+        Fut: Future<Output = Result<(Prepared, T)>> + Send,
+    {
         if fill {
-            let pool = self.clone();
-            let kind = kind.to_owned();
+            let (pool, kind) = (self.clone(), kind.to_owned());
             self.0.tasks.spawn(async move { pool.fill(&kind, make).await });
         }
-        taken
     }
 
     async fn fill<F, Fut>(&self, kind: &str, make: F)
@@ -114,11 +138,7 @@ impl<T: Send + 'static> Pool<T> {
                 }
             }
             match make().await {
-                Ok(made) => {
-                    if let Some(entry) = self.state().kinds.get_mut(kind) {
-                        entry.ready.push_back(made);
-                    }
-                }
+                Ok(made) => self.state().kind(kind).ready.push_back(made),
                 Err(e) => {
                     // The next start of this kind is a cold one and says the same to the person who asked.
                     tracing::warn!(pool.kind = kind, error = ?e, "a zygote could not be prepared");
@@ -134,6 +154,23 @@ impl<T: Send + 'static> Pool<T> {
     /// How many of a kind stand ready.
     pub fn ready(&self, kind: &str) -> usize {
         self.state().kinds.get(kind).map_or(0, |entry| entry.ready.len())
+    }
+
+    /// Looks at what belongs to those that stand ready.
+    pub fn look<U>(&self, at: impl Fn(&T) -> U) -> Vec<U> {
+        self.state().kinds.values().flat_map(|kind| &kind.ready).map(|(_, with)| at(with)).collect()
+    }
+
+    /// Kills the next one of a kind and waits until it is dead.
+    #[cfg(test)]
+    pub fn kill_next(&self, kind: &str) {
+        use std::os::fd::AsFd;
+        let state = self.state();
+        let Some((prepared, _)) = state.kinds.get(kind).and_then(|kind| kind.ready.front()) else { return };
+        let _ = crate::sys::fd::pidfd_signal(prepared.pidfd.as_fd(), libc::SIGKILL);
+        while prepared.is_alive() {
+            std::thread::yield_now();
+        }
     }
 
     /// Lets go of what has been idle; a janitor calls it now and then. The processes die here; what belonged to them is

@@ -99,6 +99,7 @@ fn doing(step: Step) -> &'static str {
         Step::RunDir => "writing the run folder",
         Step::Log => "opening the log",
         Step::Stdio => "making pipes",
+        Step::Loopback => "bringing the loopback interface up",
     }
 }
 

@@ -927,25 +927,31 @@ async fn a_pool_hands_out_ready_ones_refills_and_skips_the_dead() {
         panic!("the pool was never full");
     };
     let mut dead = Vec::new();
-    let (first, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
-    assert_eq!(number, 0, "the first is made on the spot");
+    assert!(pool.take("t", make.clone(), &mut dead).is_none(), "the first start is a cold one");
     wait_full().await;
-    let (second, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
-    assert_eq!((number, dead.len()), (1, 0));
+    let (second, number) = pool.take("t", make.clone(), &mut dead).unwrap();
+    assert_eq!((number, dead.len()), (0, 0));
     wait_full().await;
     // It serves as any other.
     let id = ContainerId::random();
     let (plan, fds) = host.plan(&id, &["sh", "-c", "exit 6"]).await;
     let shim = host.runtime.start(&id, second, &plan, fds).await.unwrap();
     assert_eq!(shim.exited().await.code, 6);
-    drop(first);
     // One that was killed while it waited is not handed out.
-    let (third, _) = pool.take("t", make.clone(), &mut dead).await.unwrap();
+    let waiting = pool.take("t", make.clone(), &mut dead).unwrap();
     wait_full().await;
-    drop(third);
+    drop(waiting);
+    let killed = made.load(std::sync::atomic::Ordering::SeqCst) - 2;
+    pool.kill_next("t");
+    let (alive, number) = pool.take("t", make.clone(), &mut dead).unwrap();
+    assert_eq!((number, dead.as_slice()), (killed + 1, [killed].as_slice()));
+    drop(alive);
+    wait_full().await;
+    assert_eq!(pool.look(|number| *number).len(), 2);
     let gone = pool.forget(|kind| kind == "t");
     assert_eq!((gone.len(), pool.ready("t")), (2, 0));
-    let (_, number) = pool.take("t", make.clone(), &mut dead).await.unwrap();
-    assert_eq!(number + 1, made.load(std::sync::atomic::Ordering::SeqCst).min(number + 1));
-    assert!(pool.close().await.len() <= 2);
+    pool.warm("t", make.clone());
+    wait_full().await;
+    assert_eq!(pool.close().await.len(), 2);
+    assert!(pool.take("t", make, &mut dead).is_none(), "a closed pool makes no more");
 }

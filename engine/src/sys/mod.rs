@@ -5,6 +5,7 @@ pub mod account;
 pub mod bpf;
 pub mod confine;
 pub mod fd;
+pub mod fork;
 pub mod inside;
 pub mod mount;
 pub mod seccomp;
