@@ -2,6 +2,7 @@
 
 use e2e::cli::Docker;
 use e2e::http::Connection;
+use e2e::peer;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -120,8 +121,10 @@ impl Engine {
         f64::from(count) / begin.elapsed().as_secs_f64()
     }
 
-    /// Writes so many MB of lines of 100 bytes to a log by `cat` of a file, then reads them by API; the time of each.
-    pub fn log(&self, megabytes: usize) -> (Duration, Duration) {
+    /// Writes so many MB of lines of 100 bytes to a log by `cat` of a file, then reads them by API.
+    ///
+    /// Rates in MB/s. What is read is counted as it comes, for an engine may keep less than was written.
+    pub fn log(&self, megabytes: usize) -> (f64, f64) {
         let mut api = self.connect();
         let make = format!("yes \"$(printf '%099d' 7)\" | head -c {megabytes}000000 > /f; echo made > /made; cat /go; cat /f");
         let make = make.replace("cat /go; ", "until [ -e /go ]; do sleep 0.05; done; ");
@@ -135,10 +138,10 @@ impl Engine {
         let written = begin.elapsed();
         let begin = Instant::now();
         let bytes = api.drain("GET", &format!("/containers/{id}/logs?stdout=1")).expect("reading the log");
-        let read = begin.elapsed();
+        let read = bytes as f64 / 1e6 / begin.elapsed().as_secs_f64();
         assert!(bytes as usize > megabytes * 100_000, "{}: only {bytes} bytes of the log came back", self.name);
         self.remove("bench-log");
-        (written, read)
+        (megabytes as f64 / written.as_secs_f64(), read)
     }
 
     /// Proportional memory of its processes and their children, in MB (smaps_rollup: shared pages counted by share).
@@ -184,6 +187,22 @@ impl Engine {
         let folder = std::env::temp_dir().join(format!("wharf-bench-{}-{}", self.name, std::process::id()));
         Docker::new(&format!("unix://{}", self.socket.display()), &folder)
     }
+}
+
+/// Only `podman start` of a container that was created before.
+pub fn podman_start(call: &[String]) -> Duration {
+    let mut create = peer::PODMAN_RUN.to_vec();
+    create[0] = "create";
+    create.extend(["--name", "bench-start", "--network", "none", "busybox", "true"]);
+    podman(call, &create);
+    let took = podman(call, &["start", "bench-start"]);
+    // With --rm it goes by itself.
+    e2e::until("podman's container is gone", || {
+        let mut command = Command::new(&call[0]);
+        let status = command.args(&call[1..]).args(["container", "exists", "bench-start"]).status().expect("running podman");
+        (!status.success()).then_some(())
+    });
+    took
 }
 
 /// Runs podman to its end.

@@ -10,11 +10,16 @@ mod measure;
 
 use e2e::{Options, Server, peer};
 use engine::Engine;
-use measure::{Pace, Row, alternate};
+use floor::{Floor, Kind};
+use measure::{Pace, Row, alternate, heading};
+use std::cell::RefCell;
 use std::time::Duration;
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|a| a == floor::ARGUMENT) {
+        return floor::serve(std::path::Path::new(&arguments[1]));
+    }
     let rounds = arguments.iter().position(|a| a == "--rounds").and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(20);
     let wanted: Vec<&String> = arguments.iter().filter(|a| !a.starts_with("--") && a.parse::<usize>().is_err()).collect();
     let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|w| name.contains(w.as_str()));
@@ -38,83 +43,132 @@ fn main() {
     if let Some(podman) = &podman {
         engine::podman(podman, &["load", "-q", "-i", &archive.display().to_string()]);
     }
+    let floor = RefCell::new(Floor::start(wharf.folder()));
+    let bench = Bench { engines: &engines, podman: podman.as_deref(), floor: &floor, rounds };
 
-    println!("{:<34} {:>10} {:>12} {:>12} {:>12} {:>9} {:>9}", "", "pace", "floor", "wharf", "dockerd", "podman", "ratio");
-    let mut rows = Vec::new();
+    heading();
     if wants("idle") {
         let memory: Vec<f64> = engines.iter().map(|engine| engine.memory_mb()).collect();
-        rows.push(Row::memory("memory of the idle server, MB", &memory).print());
+        Row::less("memory of the idle server, MB", &memory, 2.0).print();
     }
     for pace in [Pace::Together, Pace::Apart] {
-        if wants("cycle") {
-            for (name, network) in [("cycle without network", "none"), ("cycle with the bridge", "bridge")] {
-                let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(move || floor::cycle(network != "none"))];
-                for engine in &engines {
-                    jobs.push(Box::new(move || engine.cycle(network)));
-                }
-                if let Some(podman) = &podman {
-                    let mut call = peer::PODMAN_RUN.to_vec();
-                    call.extend(["--network", network, "busybox", "true"]);
-                    jobs.push(Box::new(move || engine::podman(podman, &call)));
-                }
-                rows.push(Row::times(name, pace, alternate(rounds, pace, &mut jobs), dockerd.is_some()).print());
+        if wants("floor") {
+            bench.floors(pace);
+        }
+        for (name, network) in [("cycle without network", "none"), ("cycle with the bridge", "bridge")] {
+            if wants("cycle") {
+                let kind = Kind { network: network != "none", pooled: true, to_the_end: true };
+                let mut call = peer::PODMAN_RUN.to_vec();
+                call.extend(["--network", network, "busybox", "true"]);
+                bench.times(name, pace, 25.0, &|| floor.borrow_mut().time(kind), &|e| e.cycle(network), &|p| engine::podman(p, &call));
             }
         }
         if wants("start") {
-            let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(|| floor::cycle(false))];
-            for engine in &engines {
-                jobs.push(Box::new(move || engine.start()));
-            }
-            rows.push(Row::times("start of a created container", pace, alternate(rounds, pace, &mut jobs), dockerd.is_some()).print());
+            let kind = Kind { network: false, pooled: true, to_the_end: false };
+            let bare = || floor.borrow_mut().time(kind);
+            bench.times("start of a created container", pace, 80.0, &bare, &Engine::start, &engine::podman_start);
         }
         if wants("run") {
-            let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(|| floor::cycle(true))];
-            for engine in &engines {
-                jobs.push(Box::new(move || engine.cli_run()));
-            }
-            rows.push(Row::times("docker run --rm", pace, alternate(rounds, pace, &mut jobs), dockerd.is_some()).print());
+            let kind = Kind { network: true, pooled: true, to_the_end: true };
+            let mut call = peer::PODMAN_RUN.to_vec();
+            call.extend(["--network", "bridge", "busybox", "true"]);
+            let bare = || floor.borrow_mut().time(kind);
+            bench.times("docker run --rm", pace, 5.0, &bare, &Engine::cli_run, &|p| engine::podman(p, &call));
         }
         if wants("exec") {
-            for engine in &engines {
-                engine.keep("bench-exec");
-            }
-            let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(floor::spawn)];
-            for engine in &engines {
-                jobs.push(Box::new(move || engine.exec("bench-exec")));
-            }
-            rows.push(Row::times("exec of true", pace, alternate(rounds, pace, &mut jobs), dockerd.is_some()).print());
-            for engine in &engines {
-                engine.remove("bench-exec");
-            }
+            bench.execs(pace);
         }
     }
     if wants("fifty") {
-        let before: Vec<f64> = engines.iter().map(|engine| engine.memory_mb()).collect();
-        let took: Vec<f64> = engines.iter().map(|engine| 50.0 / engine.fifty().as_secs_f64()).collect();
-        rows.push(Row::rates("50 containers, 8 at a time, /s", &took).print());
-        let after: Vec<f64> = engines.iter().map(|engine| engine.memory_mb()).collect();
-        let each: Vec<f64> = before.iter().zip(&after).map(|(before, after)| (after - before) / 50.0).collect();
-        rows.push(Row::memory("memory per container, MB", &each).print());
-        let listed: Vec<f64> = engines.iter().map(|engine| engine.rate("/containers/json?all=1", Duration::from_secs(2))).collect();
-        rows.push(Row::rates("list of 50, /s", &listed).print());
-        for engine in &engines {
-            engine.remove_fifty();
-        }
+        bench.fifty();
     }
     if wants("ping") {
         let pings: Vec<f64> = engines.iter().map(|engine| engine.rate("/_ping", Duration::from_secs(2))).collect();
-        rows.push(Row::rates("_ping, /s", &pings).print());
+        Row::rates("_ping, /s", &pings, 1.0).print();
     }
     if wants("log") {
-        let mut written = Vec::new();
-        let mut read = Vec::new();
-        for engine in &engines {
-            let (write, reading) = engine.log(200);
-            written.push(200.0 / write.as_secs_f64());
-            read.push(200.0 / reading.as_secs_f64());
-        }
-        rows.push(Row::rates("log written, MB/s", &written).print());
-        rows.push(Row::rates("log read by API, MB/s", &read).print());
+        let (written, read): (Vec<f64>, Vec<f64>) = engines.iter().map(|engine| engine.log(200)).unzip();
+        Row::rates("log written, MB/s", &written, 8.0).print();
+        Row::rates("log read by API, MB/s", &read, 10.0).print();
     }
-    println!("\n{} rows, medians of {rounds} rounds; ratio: dockerd to Wharf, or Wharf to dockerd for rates: more is better", rows.len());
+    println!(
+        "\nmedians of {rounds} rounds. dockerd, podman: how many times better Wharf is; floor: how many times its bare system calls Wharf takes"
+    );
+}
+
+/// What is measured with.
+struct Bench<'a> {
+    engines: &'a [Engine],
+    podman: Option<&'a [String]>,
+    floor: &'a RefCell<Floor>,
+    rounds: usize,
+}
+
+impl Bench<'_> {
+    /// One line of times: floor, engines, podman in turn.
+    fn times(
+        &self,
+        name: &str,
+        pace: Pace,
+        goal: f64,
+        floor: &dyn Fn() -> Duration,
+        engine: &dyn Fn(&Engine) -> Duration,
+        podman: &dyn Fn(&[String]) -> Duration,
+    ) {
+        let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(floor)];
+        for one in self.engines {
+            jobs.push(Box::new(move || engine(one)));
+        }
+        if let Some(call) = self.podman {
+            jobs.push(Box::new(move || podman(call)));
+        }
+        Row::times(name, pace, alternate(self.rounds, pace, &mut jobs), self.engines.len() > 1, goal).print();
+    }
+
+    /// The bare system calls alone, of a start that finds nothing ready and of one that finds all.
+    fn floors(&self, pace: Pace) {
+        for (name, network, pooled) in [
+            ("bare: cold, no network", false, false),
+            ("bare: cold, with the bridge", true, false),
+            ("bare: pooled, no network", false, true),
+            ("bare: pooled, with the bridge", true, true),
+        ] {
+            let kind = Kind { network, pooled, to_the_end: true };
+            let mut jobs: Vec<Box<dyn FnMut() -> Duration + '_>> = vec![Box::new(|| self.floor.borrow_mut().time(kind))];
+            Row::floor(name, pace, alternate(self.rounds, pace, &mut jobs)).print();
+        }
+    }
+
+    fn execs(&self, pace: Pace) {
+        for engine in self.engines {
+            engine.keep("bench-exec");
+        }
+        if let Some(podman) = self.podman {
+            let mut call = peer::PODMAN_RUN.to_vec();
+            call.extend(["-d", "--name", "bench-exec", "--network", "none", "busybox", "sleep", "100000"]);
+            engine::podman(podman, &call);
+        }
+        let podman = |call: &[String]| engine::podman(call, &["exec", "bench-exec", "true"]);
+        self.times("exec", pace, 8.0, &floor::spawn, &|engine| engine.exec("bench-exec"), &podman);
+        for engine in self.engines {
+            engine.remove("bench-exec");
+        }
+        if let Some(podman) = self.podman {
+            engine::podman(podman, &["rm", "-f", "-t", "0", "bench-exec"]);
+        }
+    }
+
+    /// Fifty containers: how fast they come, what each costs, how fast they are listed.
+    fn fifty(&self) {
+        let before: Vec<f64> = self.engines.iter().map(Engine::memory_mb).collect();
+        let took: Vec<f64> = self.engines.iter().map(|engine| 50.0 / engine.fifty().as_secs_f64()).collect();
+        Row::rates("50 containers, 8 at a time, /s", &took, 12.0).print();
+        let after: Vec<f64> = self.engines.iter().map(Engine::memory_mb).collect();
+        let each: Vec<f64> = before.iter().zip(&after).map(|(before, after)| (after - before) / 50.0).collect();
+        Row::less("memory per container, MB", &each, 8.0).print();
+        let list = "/containers/json?all=1";
+        let listed: Vec<f64> = self.engines.iter().map(|engine| engine.rate(list, Duration::from_secs(2))).collect();
+        Row::rates("list of 50, /s", &listed, 10.0).print();
+        self.engines.iter().for_each(Engine::remove_fifty);
+    }
 }

@@ -48,50 +48,73 @@ pub struct Row {
     name: String,
     pace: &'static str,
     floor: Option<f64>,
-    wharf: f64,
+    wharf: Option<f64>,
     dockerd: Option<f64>,
     podman: Option<f64>,
     more_is_better: bool,
+    /// How many times better than dockerd it is to be.
+    goal: Option<f64>,
+}
+
+/// The table's first line.
+pub fn heading() {
+    println!(
+        "{:<34} {:>8} {:>8} {:>9} {:>9} {:>9} | {:>8} {:>8} {:>8} {:>6}",
+        "", "pace", "floor", "wharf", "dockerd", "podman", "dockerd", "goal", "podman", "floor"
+    );
 }
 
 impl Row {
     /// Milliseconds: floor, Wharf, dockerd if there is one, podman if it was measured.
-    pub fn times(name: &str, pace: Pace, medians: Vec<f64>, dockerd: bool) -> Self {
+    pub fn times(name: &str, pace: Pace, medians: Vec<f64>, dockerd: bool, goal: f64) -> Self {
         let mut medians = medians.into_iter();
-        let floor = medians.next();
-        let wharf = medians.next().unwrap_or(f64::NAN);
+        let (floor, wharf) = (medians.next(), medians.next());
         let dockerd = if dockerd { medians.next() } else { None };
-        Self { name: format!("{name}, ms"), pace: pace.word(), floor, wharf, dockerd, podman: medians.next(), more_is_better: false }
+        let podman = medians.next();
+        Self { name: format!("{name}, ms"), pace: pace.word(), floor, wharf, dockerd, podman, more_is_better: false, goal: Some(goal) }
     }
 
-    /// Megabytes: Wharf, dockerd.
-    pub fn memory(name: &str, values: &[f64]) -> Self {
-        Self { more_is_better: false, ..Self::rates(name, values) }
+    /// Milliseconds of the floor alone.
+    pub fn floor(name: &str, pace: Pace, medians: Vec<f64>) -> Self {
+        let nothing = Self::rates(&format!("{name}, ms"), &[], 0.0);
+        Self { pace: pace.word(), floor: medians.first().copied(), goal: None, ..nothing }
+    }
+
+    /// Of what less is better: Wharf, dockerd.
+    pub fn less(name: &str, values: &[f64], goal: f64) -> Self {
+        Self { more_is_better: false, ..Self::rates(name, values, goal) }
     }
 
     /// So many a second: Wharf, dockerd.
-    pub fn rates(name: &str, values: &[f64]) -> Self {
-        let wharf = values.first().copied().unwrap_or(f64::NAN);
-        Self { name: name.to_owned(), pace: "", floor: None, wharf, dockerd: values.get(1).copied(), podman: None, more_is_better: true }
+    pub fn rates(name: &str, values: &[f64], goal: f64) -> Self {
+        let (wharf, dockerd) = (values.first().copied(), values.get(1).copied());
+        Self { name: name.to_owned(), pace: "", floor: None, wharf, dockerd, podman: None, more_is_better: true, goal: Some(goal) }
     }
 
     /// Shows it.
-    #[must_use]
-    pub fn print(self) -> Self {
+    pub fn print(&self) {
         let cell =
             |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |v| if v < 100.0 { format!("{v:.2}") } else { format!("{v:.0}") });
-        let ratio = self.dockerd.map(|dockerd| if self.more_is_better { self.wharf / dockerd } else { dockerd / self.wharf });
-        let ratio = ratio.map_or_else(|| "-".to_owned(), |r| format!("{r:.1} x"));
+        let better = |than: Option<f64>| {
+            let (wharf, than) = (self.wharf?, than?);
+            Some(if self.more_is_better { wharf / than } else { than / wharf })
+        };
+        let times = |ratio: Option<f64>| ratio.map_or_else(|| "-".to_owned(), |r| format!("{r:.1} x"));
+        let dockerd = better(self.dockerd);
+        let missed = matches!((dockerd, self.goal), (Some(ratio), Some(goal)) if ratio < goal);
         println!(
-            "{:<34} {:>10} {:>12} {:>12} {:>12} {:>9} {:>9}",
+            "{:<34} {:>8} {:>8} {:>9} {:>9} {:>9} | {:>8} {:>8} {:>8} {:>6}{}",
             self.name,
             self.pace,
             cell(self.floor),
-            cell(Some(self.wharf)),
+            cell(self.wharf),
             cell(self.dockerd),
             cell(self.podman),
-            ratio
+            times(dockerd),
+            times(self.goal),
+            times(better(self.podman)),
+            times(better(self.floor).map(|r| 1.0 / r)),
+            if missed { "  missed" } else { "" },
         );
-        self
     }
 }
