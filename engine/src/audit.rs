@@ -277,6 +277,7 @@ enum Late {
 pub struct Audit {
     inventory: Inventory,
     late: mpsc::Sender<Late>,
+    head: Head,
     writer: Arc<Mutex<Option<tokio::task::JoinHandle<()>>>>,
 }
 
@@ -284,8 +285,9 @@ impl Audit {
     /// The log of this database, with the task that writes outcomes. Needs a tokio runtime.
     pub fn open(inventory: Inventory) -> Self {
         let (late, queue) = mpsc::channel(QUEUE);
-        let writer = tokio::spawn(write_late(inventory.clone(), queue));
-        Self { inventory, late, writer: Arc::new(Mutex::new(Some(writer))) }
+        let head = Head::default();
+        let writer = tokio::spawn(write_late(inventory.clone(), head.clone(), queue));
+        Self { inventory, late, head, writer: Arc::new(Mutex::new(Some(writer))) }
     }
 
     /// Writes what is about to be done into the action's own transaction.
@@ -293,7 +295,7 @@ impl Audit {
     /// # Errors
     /// When it cannot be written: then the action must not happen.
     pub async fn intent(&self, tx: &mut Tx, entry: &Entry) -> Result<AuditId> {
-        append(tx, RowKind::Intent, entry, None, None).await
+        append(tx, &self.head, RowKind::Intent, entry, None, None).await
     }
 
     /// Like [`Audit::intent`], for an action that writes nothing else into the database.
@@ -412,20 +414,50 @@ pub async fn verify(inventory: &Inventory) -> Result<Verified> {
     }
 }
 
-async fn append(tx: &mut Tx, kind: RowKind, entry: &Entry, intent: Option<AuditId>, outcome: Option<String>) -> Result<AuditId> {
-    let (last, previous) = rows::head(tx).await?;
-    let mut row = Row::of(last + 1, kind, entry, outcome);
+/// The chain's end as we last wrote it: number and hash. It is a guess, for that transaction may have been rolled back.
+type Head = Arc<Mutex<Option<(i64, [u8; 32])>>>;
+
+async fn append(
+    tx: &mut Tx,
+    head: &Head,
+    kind: RowKind,
+    entry: &Entry,
+    intent: Option<AuditId>,
+    outcome: Option<String>,
+) -> Result<AuditId> {
+    let guess = *head.lock().unwrap_or_else(|e| e.into_inner());
+    let mut row = Row::of(0, kind, entry, outcome);
     row.intent = intent.map(|i| i.0);
+    // The row goes in only behind the row whose hash is in its own: a wrong guess writes nothing.
+    if let Some((last, previous)) = guess {
+        row.seq = last + 1;
+        let hash = row.hash(&previous);
+        if rows::insert_behind(tx, &row, &hash, &previous).await? {
+            *head.lock().unwrap_or_else(|e| e.into_inner()) = Some((row.seq, hash));
+            return Ok(AuditId(row.seq));
+        }
+    }
+    let (last, previous) = rows::head(tx).await?;
+    row.seq = last + 1;
     let hash = row.hash(&previous);
     rows::insert(tx, &row, &hash).await?;
+    *head.lock().unwrap_or_else(|e| e.into_inner()) = Some((row.seq, hash));
     Ok(AuditId(row.seq))
 }
 
-async fn write_late(inventory: Inventory, mut queue: mpsc::Receiver<Late>) {
+async fn write_late(inventory: Inventory, head: Head, mut queue: mpsc::Receiver<Late>) {
     let mut batch = Vec::with_capacity(BATCH);
     while queue.recv_many(&mut batch, BATCH).await > 0 {
+        if !batch.iter().any(|late| matches!(late, Late::Flush(_))) {
+            tokio::time::sleep(crate::inventory::SOON).await;
+            while batch.len() < BATCH
+                && let Ok(late) = queue.try_recv()
+            {
+                batch.push(late);
+            }
+        }
         // Until it is written nothing is dropped: the queue fills, and new actions wait or fail at their own intent.
-        while let Err(e) = write_batch(&inventory, &batch).await {
+        while let Err(e) = write_batch(&inventory, &head, &batch).await {
             tracing::error!(error = ?e, rows = batch.len(), "writing outcomes into the audit log failed; trying again");
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
@@ -438,7 +470,7 @@ async fn write_late(inventory: Inventory, mut queue: mpsc::Receiver<Late>) {
     }
 }
 
-async fn write_batch(inventory: &Inventory, batch: &[Late]) -> Result<()> {
+async fn write_batch(inventory: &Inventory, head: &Head, batch: &[Late]) -> Result<()> {
     if batch.iter().all(|l| matches!(l, Late::Flush(_))) {
         return Ok(());
     }
@@ -448,10 +480,10 @@ async fn write_batch(inventory: &Inventory, batch: &[Late]) -> Result<()> {
             Late::Outcome(id, error) => {
                 // Only what is new: who and what stand in the intent.
                 let entry = Entry::without_subject("", "engine", None, "", "").by("");
-                append(&mut tx, RowKind::Outcome, &entry, Some(*id), Some(clip(error.as_deref().unwrap_or("")))).await?;
+                append(&mut tx, head, RowKind::Outcome, &entry, Some(*id), Some(clip(error.as_deref().unwrap_or("")))).await?;
             }
             Late::Denied(entry, reason) => {
-                append(&mut tx, RowKind::Denied, entry, None, Some(clip(reason))).await?;
+                append(&mut tx, head, RowKind::Denied, entry, None, Some(clip(reason))).await?;
             }
             Late::Flush(_) => {}
         }
@@ -517,6 +549,14 @@ mod tests {
         let id = audit.intent_alone(&entry("volume.create", "v")).await.unwrap();
         assert_eq!(id, AuditId(1));
         assert_eq!(audit.verify().await.unwrap(), Verified::Whole { rows: 1 });
+        // Also when the chain's end is known from before, and when several rows were taken back.
+        let mut tx = inventory.begin().await.unwrap();
+        audit.intent(&mut tx, &entry("volume.create", "w")).await.unwrap();
+        audit.intent(&mut tx, &entry("volume.create", "x")).await.unwrap();
+        tx.rollback().await.unwrap();
+        assert_eq!(audit.intent_alone(&entry("volume.create", "y")).await.unwrap(), AuditId(2));
+        assert_eq!(audit.intent_alone(&entry("volume.create", "z")).await.unwrap(), AuditId(3));
+        assert_eq!(audit.verify().await.unwrap(), Verified::Whole { rows: 3 });
     }
 
     #[tokio::test]

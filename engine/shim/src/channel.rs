@@ -124,11 +124,20 @@ impl Channel {
 
     /// The same for a message that is encoded already.
     pub fn send_frame(&mut self, frame: &[u8], fds: &[RawFd]) -> R<()> {
-        for fds in fds.chunks(message::FDS_MAX) {
-            let mut bytes = [0u8; message::HEADER + 1];
-            bytes[..message::HEADER].copy_from_slice(&message::header(1, message::KIND_FDS));
+        let mut chunks = fds.chunks(message::FDS_MAX).peekable();
+        while let Some(fds) = chunks.next() {
+            let mut bytes = message::header(1, message::KIND_FDS).to_vec();
+            bytes.push(0);
+            let last = chunks.peek().is_none();
+            if last {
+                // In one piece with the message, so that the other side wakes once.
+                bytes.extend_from_slice(frame);
+            }
             let sent = send_some(self.fd.as_raw_fd(), &bytes, fds)?;
             send_all(self.fd.as_raw_fd(), &bytes[sent..])?;
+            if last {
+                return Ok(());
+            }
         }
         send_all(self.fd.as_raw_fd(), frame)
     }

@@ -552,7 +552,3 @@ fn clock(which: i32) -> u64 {
     unsafe { libc::clock_gettime(which, &raw mut time) };
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
-
-pub fn sync(fd: RawFd) -> R<()> {
-    check(call!(SYS_fsync, fd)).map(drop)
-}

@@ -367,7 +367,7 @@ impl Work {
         let scratch = self.scratch()?;
         let namespace = self.engine.block_namespace(self.who.tenant).await?;
         let layers = layers.iter().map(|l| l.path.clone()).collect();
-        let root = self.engine.overlay(layers, scratch.clone(), Some(namespace)).await?;
+        let root = self.engine.overlay(layers, scratch.clone(), Some(namespace))?;
         Ok((root, scratch))
     }
 

@@ -24,7 +24,11 @@ pub(super) enum HandDown {
 pub(super) fn create(hierarchy: &Hierarchy, path: &Path, hand_down: HandDown) -> Result<()> {
     for tree in hierarchy.trees() {
         let mut dir = tree.clone();
-        for part in path.components() {
+        // v1 hands nothing down: where the parent is there already, as nearly always, it needs no looking at.
+        if hierarchy.version == Version::V1 && tree.join(path).parent().is_some_and(Path::is_dir) {
+            dir.extend(path.parent());
+        }
+        for part in path.strip_prefix(dir.strip_prefix(&tree).unwrap_or(Path::new(""))).unwrap_or(path).components() {
             dir.push(part);
             match std::fs::create_dir(&dir) {
                 Ok(()) => {

@@ -82,7 +82,7 @@ impl Engine {
                 return Ok(Some(lost()));
             }
             if matches!(state, State::Removing) {
-                self.forget(entry, RemoveOptions { force: true, volumes: false }).await?;
+                self.forget(entry, RemoveOptions { force: true, volumes: false }, None).await?;
             }
             return Ok(None);
         };
@@ -145,7 +145,7 @@ impl Engine {
         }
         self.tell_container(entry, "die", &[("exitCode", &exit.code.to_string())]);
         if entry.fixed.effective.auto_remove
-            && let Err(error) = self.forget(entry, RemoveOptions { force: false, volumes: true }).await
+            && let Err(error) = self.forget(entry, RemoveOptions { force: false, volumes: true }, None).await
         {
             tracing::error!(container.id = entry.id.short(), ?error, "a container made with --rm could not be removed");
         }

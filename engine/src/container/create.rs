@@ -104,7 +104,7 @@ impl Engine {
         self.audit().outcome(intent, &filled).await;
         if let Err(error) = filled {
             // The image's content did not reach its volumes: such a container must not be there.
-            self.forget(&entry, super::request::RemoveOptions { force: true, volumes: true }).await?;
+            self.forget(&entry, super::request::RemoveOptions { force: true, volumes: true }, None).await?;
             return Err(error);
         }
         self.tell_container(&entry, "create", &[]);

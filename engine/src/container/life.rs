@@ -24,6 +24,13 @@ impl LifeWriter {
         tokio::spawn(async move {
             let mut messages = Vec::new();
             while queue.recv_many(&mut messages, 512).await > 0 {
+                // What comes soon after shares the transaction, and one that was removed meanwhile needs none.
+                if !messages.iter().any(|message| matches!(message, Message::Flush(_))) {
+                    tokio::time::sleep(crate::inventory::SOON).await;
+                    while let Ok(message) = queue.try_recv() {
+                        messages.push(message);
+                    }
+                }
                 let mut flushes = Vec::new();
                 let mut entries: HashMap<String, Arc<Entry>> = HashMap::new();
                 for message in messages.drain(..) {

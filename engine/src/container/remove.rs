@@ -4,6 +4,7 @@ use super::record::Entry;
 use super::request::RemoveOptions;
 use super::spec::MountKind;
 use super::view::State;
+use crate::audit;
 use crate::engine::{Engine, Pruned};
 use crate::filter::{self, Filters};
 use crate::policy::Action;
@@ -29,27 +30,48 @@ impl Engine {
                     )));
                 }
             }
-            let name = entry.name();
-            engine.audited(&who, Action::ContainerRemove, &name, engine.forget(&entry, options)).await
+            engine.judge(&who, Action::ContainerRemove).await?;
+            let row = audit::Entry::of(&who, Action::ContainerRemove.as_str(), entry.name());
+            engine.forget(&entry, options, Some(&row)).await
         })
         .await
     }
 
-    /// Removes a container that nobody judges any more (its owner asked, or `--rm` did). Idempotent.
-    pub(crate) async fn forget(&self, entry: &Arc<Entry>, options: RemoveOptions) -> Result<()> {
+    /// Removes a container that nobody judges any more (its owner asked, or `--rm` did). Idempotent. `asked` is the audit row of
+    /// who asked: it shares the removal's transaction, or comes before the first effect where there is one before that.
+    pub(crate) async fn forget(&self, entry: &Arc<Entry>, options: RemoveOptions, asked: Option<&audit::Entry>) -> Result<()> {
+        let mut intent = None;
         if options.force {
             // Before the lock: a stop that waits for its timeout holds it.
-            entry.record().life.stopped_by_hand = true;
             if let Some(up) = entry.up() {
+                if let Some(row) = asked {
+                    intent = Some(self.audit().intent_alone(row).await?);
+                }
+                entry.record().life.stopped_by_hand = true;
                 up.kill();
             }
+            entry.record().life.stopped_by_hand = true;
         }
         let _one = entry.lifecycle.lock().await;
-        self.forget_locked(entry, options).await
+        let removed = self.forget_intended(entry, options, asked, &mut intent).await;
+        if let Some(intent) = intent {
+            self.audit().outcome(intent, &removed).await;
+        }
+        removed
     }
 
-    /// As `forget`, for a container whose lifecycle lock is held.
+    /// As `forget`, for a container whose lifecycle lock is held and that nobody asked to remove.
     pub(super) async fn forget_locked(&self, entry: &Arc<Entry>, options: RemoveOptions) -> Result<()> {
+        self.forget_intended(entry, options, None, &mut None).await
+    }
+
+    async fn forget_intended(
+        &self,
+        entry: &Arc<Entry>,
+        options: RemoveOptions,
+        asked: Option<&audit::Entry>,
+        intent: &mut Option<audit::AuditId>,
+    ) -> Result<()> {
         if entry.turns.borrow().removed {
             return Ok(());
         }
@@ -57,11 +79,17 @@ impl Engine {
             if !options.force {
                 return Err(Error::conflict(format!("removal of container {} is already in progress", entry.record().name)));
             }
+            if let (Some(row), None) = (asked, &intent) {
+                *intent = Some(self.audit().intent_alone(row).await?);
+            }
             self.kill_and_await(entry).await?;
         }
         self.settled(entry).await;
         entry.record().life.state = State::Removing;
         let mut tx = self.inventory().begin().await?;
+        if let (Some(row), None) = (asked, &intent) {
+            *intent = Some(self.audit().intent(&mut tx, row).await?);
+        }
         crate::inventory::containers::delete(&mut tx, &entry.id).await?;
         crate::inventory::commit(tx).await?;
         fail::fail_point!("remove-after-commit");
@@ -125,7 +153,7 @@ impl Engine {
                 }
                 let size = crate::volume::folder_size(&engine.container_folder(&entry.id).join("upper")).await;
                 let name = entry.name();
-                match engine.audited(&who, Action::ContainerPrune, &name, engine.forget(&entry, RemoveOptions::default())).await {
+                match engine.audited(&who, Action::ContainerPrune, &name, engine.forget(&entry, RemoveOptions::default(), None)).await {
                     Ok(()) => {
                         pruned.removed.push(entry.id.to_string());
                         pruned.reclaimed += size;

@@ -113,6 +113,7 @@ impl Engine {
 
     async fn launch(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
         let spec = &entry.fixed.effective;
+        let _starting = self.zygotes().starting();
         let (zygote, veth) = self.take_zygote(entry).unzip();
         let mut reserved = Undo::new(self, self.reserve_networks(entry, veth.flatten()).await?);
         // Not always its id: after a restart the janitor may still be at the last process's group.
@@ -132,10 +133,17 @@ impl Engine {
             record.life.clone()
         };
         crate::inventory::containers::set_life(&mut tx, &entry.id, &life).await?;
-        crate::inventory::commit(tx).await?;
+        // What shows nowhere until the program runs goes on while the disk is waited for: files in our own folder, and a mount
+        // that is attached nowhere.
+        let stage = async {
+            self.write_etc(entry, &reserved.list).await?;
+            self.container_root(entry).await
+        };
+        let (committed, root) = tokio::join!(crate::inventory::commit(tx), stage);
+        committed?;
         fail::fail_point!("start-after-commit");
 
-        let brought = self.bring_up(entry, &group_name, zygote, &mut reserved).await;
+        let brought = self.bring_up(entry, &group_name, zygote, root, &mut reserved).await;
         if let Ok(up) = &brought {
             super::attach::now_up(entry, up).await;
         }
@@ -154,9 +162,10 @@ impl Engine {
         entry: &Arc<Entry>,
         group_name: &str,
         zygote: Option<Zygote<'_>>,
+        root: Result<OwnedFd>,
         reserved: &mut Undo<'_>,
     ) -> Result<Arc<Up>> {
-        self.write_etc(entry, &reserved.list).await?;
+        let root = root?;
         let Zygote { mut prepared, group } = match zygote {
             Some(mut zygote) => {
                 zygote.group.rename(group_name)?;
@@ -170,7 +179,6 @@ impl Engine {
         };
         let resources = entry.record().mutable.resources.clone();
         group.get().set(&resources)?;
-        let root = self.container_root(entry).await?;
         fail::fail_point!("start-after-namespaces");
         let dns = self.join_networks(entry, &reserved.list, &prepared.net_ns).await?;
         fail::fail_point!("start-after-network");
@@ -260,7 +268,7 @@ impl Engine {
         if let Some(delay) = delay {
             self.restart_after(entry, delay);
         } else if entry.fixed.effective.auto_remove
-            && let Err(error) = self.forget(entry, RemoveOptions { force: false, volumes: true }).await
+            && let Err(error) = self.forget(entry, RemoveOptions { force: false, volumes: true }, None).await
         {
             tracing::error!(container.id = entry.id.short(), ?error, "a container made with --rm could not be removed");
         }

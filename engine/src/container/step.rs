@@ -74,7 +74,7 @@ impl Engine {
                 StepSource::Path(path) => inside::open_path(path).doing(doing)?,
                 StepSource::Layers { layers, scratch, idmapped } => {
                     let namespace = if *idmapped { Some(self.block_namespace(entry.tenant).await?) } else { None };
-                    self.overlay(layers.clone(), scratch.clone(), namespace).await?
+                    self.overlay(layers.clone(), scratch.clone(), namespace)?
                 }
             };
             let wanted = mount.subpath.trim_matches('/');
@@ -154,7 +154,7 @@ impl Engine {
 
     /// Removes a step's container.
     pub(crate) async fn drop_step(&self, entry: &Arc<Entry>) {
-        if let Err(error) = self.forget(entry, RemoveOptions { force: true, volumes: true }).await {
+        if let Err(error) = self.forget(entry, RemoveOptions { force: true, volumes: true }, None).await {
             tracing::warn!(container.id = entry.id.short(), ?error, "a build step's container remains until the next start");
         }
     }

@@ -18,31 +18,46 @@ pub(crate) async fn head(tx: &mut Tx) -> Result<(i64, [u8; 32])> {
     })
 }
 
+/// Adds a row.
 pub(crate) async fn insert(tx: &mut Tx, row: &Row, hash: &[u8; 32]) -> Result<()> {
-    sqlx::query(
+    let query = sqlx::query(
         "insert into audit (seq, time, kind, intent, actor, user, via, ip, tenant, tenant_name, action, object, spec_hash, rule, outcome, hash) \
          values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(row.seq)
-    .bind(row.time)
-    .bind(row.kind.as_str())
-    .bind(row.intent)
-    .bind(&row.actor)
-    .bind(row.user.map(|u| u.0))
-    .bind(&row.via)
-    .bind(&row.ip)
-    .bind(row.tenant.map(|t| t.0))
-    .bind(&row.tenant_name)
-    .bind(&row.action)
-    .bind(&row.object)
-    .bind(row.spec_hash.as_ref().map(|d| d.as_bytes().as_slice()))
-    .bind(&row.rule)
-    .bind(&row.outcome)
-    .bind(hash.as_slice())
-    .execute(&mut **tx)
-    .await
-    .doing(|| "writing the audit log".into())?;
+    );
+    bind(query, row, hash).execute(&mut **tx).await.doing(|| "writing the audit log".into())?;
     Ok(())
+}
+
+/// Adds a row, if the chain's last row has the hash `previous`. Whether it has.
+pub(crate) async fn insert_behind(tx: &mut Tx, row: &Row, hash: &[u8; 32], previous: &[u8; 32]) -> Result<bool> {
+    let query = sqlx::query(
+        "insert into audit (seq, time, kind, intent, actor, user, via, ip, tenant, tenant_name, action, object, spec_hash, rule, outcome, hash) \
+         select ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? where (select hash from audit order by seq desc limit 1) is ?",
+    );
+    let done = bind(query, row, hash).bind(previous.as_slice()).execute(&mut **tx).await.doing(|| "writing the audit log".into())?;
+    Ok(done.rows_affected() == 1)
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+fn bind<'q>(query: Query<'q>, row: &'q Row, hash: &'q [u8; 32]) -> Query<'q> {
+    query
+        .bind(row.seq)
+        .bind(row.time)
+        .bind(row.kind.as_str())
+        .bind(row.intent)
+        .bind(&row.actor)
+        .bind(row.user.map(|u| u.0))
+        .bind(&row.via)
+        .bind(&row.ip)
+        .bind(row.tenant.map(|t| t.0))
+        .bind(&row.tenant_name)
+        .bind(&row.action)
+        .bind(&row.object)
+        .bind(row.spec_hash.as_ref().map(|d| d.as_bytes().as_slice()))
+        .bind(&row.rule)
+        .bind(&row.outcome)
+        .bind(hash.as_slice())
 }
 
 fn read(r: &SqliteRow) -> sqlx::Result<Row> {

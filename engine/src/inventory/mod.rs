@@ -17,6 +17,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePo
 use std::path::Path;
 use std::time::Duration;
 
+/// How long what already happened may wait for others to share its transaction.
+pub(crate) const SOON: Duration = Duration::from_millis(10);
+
 /// A write transaction.
 pub type Tx = sqlx::Transaction<'static, sqlx::Sqlite>;
 
@@ -47,11 +50,18 @@ impl Inventory {
             .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
+            // A connection to a file needs no asking whether it is still there: that is a trip to another thread.
+            .test_before_acquire(false)
             .connect_with(options.clone())
             .await
             .doing(doing)?;
         sqlx::migrate!("../migrations").run(&writer).await.doing(|| format!("migrating the database {}", path.display()))?;
-        let reader = SqlitePoolOptions::new().max_connections(4).connect_with(options.read_only(true)).await.doing(doing)?;
+        let reader = SqlitePoolOptions::new()
+            .max_connections(4)
+            .test_before_acquire(false)
+            .connect_with(options.read_only(true))
+            .await
+            .doing(doing)?;
         Ok(Self { writer, reader })
     }
 

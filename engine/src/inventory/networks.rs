@@ -106,6 +106,16 @@ pub async fn delete_endpoints(tx: &mut Tx, ids: &[EndpointId]) -> Result<()> {
     Ok(())
 }
 
+/// Removes the endpoints of a network that nobody is in any more.
+pub async fn delete_endpoints_of(tx: &mut Tx, network: &NetworkId) -> Result<()> {
+    sqlx::query("delete from endpoints where network = ?")
+        .bind(network.as_str())
+        .execute(&mut **tx)
+        .await
+        .doing(|| format!("removing the endpoints of network {}", network.short()))?;
+    Ok(())
+}
+
 /// All endpoints.
 pub async fn endpoints(inventory: &Inventory) -> Result<Vec<Attachment>> {
     let doing = || "reading the endpoints".to_owned();

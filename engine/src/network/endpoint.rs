@@ -311,7 +311,16 @@ impl Networks {
                 Ok(())
             })
             .await?;
-        self.forget(&ids).await
+        // The rows follow: whoever waits for the teardown waits for addresses and ports, and a row that stays in a crash is
+        // removed by the next `adopt`.
+        let networks = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(crate::inventory::SOON).await;
+            if let Err(error) = networks.forget(&ids).await {
+                tracing::warn!(?error, "rows of endpoints remain until the next start of the server");
+            }
+        });
+        Ok(())
     }
 
     async fn forget(&self, endpoints: &[EndpointId]) -> Result<()> {

@@ -266,6 +266,8 @@ impl Networks {
 
     async fn delete_row(&self, id: &NetworkId) -> Result<()> {
         let mut tx = self.0.inventory.begin().await?;
+        // Those whose teardown has not written its rows yet.
+        rows::delete_endpoints_of(&mut tx, id).await?;
         rows::delete(&mut tx, id).await?;
         tx.commit().await.doing(|| format!("removing network {}", id.short()))
     }

@@ -33,14 +33,19 @@ impl Link {
 
     /// Sends a request with the fds it refers to.
     pub async fn send(&self, request: &Request, fds: &[BorrowedFd<'_>]) -> io::Result<()> {
-        for fds in fds.chunks(message::FDS_MAX) {
+        let mut message = message::frame(request);
+        let mut chunks = fds.chunks(message::FDS_MAX).peekable();
+        while let Some(fds) = chunks.next() {
             let mut bytes = message::header(1, message::KIND_FDS).to_vec();
             bytes.push(0);
-            // Nine bytes into an empty or draining socket go in whole; a short write would be the peer's end anyway.
+            if chunks.peek().is_none() {
+                // In one piece with the message, so that the shim wakes once.
+                bytes.append(&mut message);
+            }
             let sent = self.stream.async_io(Interest::WRITABLE, || socket::send_with_fds(&self.stream, &bytes, fds)).await?;
             self.write_all(&bytes[sent..]).await?;
         }
-        self.write_all(&message::frame(request)).await
+        self.write_all(&message).await
     }
 
     /// Sends raw bytes.

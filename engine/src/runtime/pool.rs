@@ -10,10 +10,23 @@ use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
 /// A kind that nobody has asked for so long is let go: an idle tenant shall cost nothing.
 const IDLE: Duration = Duration::from_secs(600);
+
+/// How long a refill gives way to starts.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Says that a start goes on, while it lives.
+pub struct Starting(watch::Sender<usize>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
 
 /// Zygotes of several kinds. Cheap to clone.
 pub struct Pool<T>(Arc<Inner<T>>);
@@ -28,6 +41,8 @@ struct Inner<T> {
     /// How many of each kind stand ready; 0: none, every start is a cold one.
     size: usize,
     state: Mutex<State<T>>,
+    /// Starts that go on. Refills wait for them, for a moment: they are for the next ones.
+    starts: watch::Sender<usize>,
     /// The refills under way, so that a shutdown can wait for them.
     tasks: TaskTracker,
 }
@@ -58,11 +73,17 @@ impl<T: Send + 'static> Pool<T> {
     /// With so many of each kind.
     pub fn new(size: usize) -> Self {
         let state = State { kinds: HashMap::new(), closed: false };
-        Self(Arc::new(Inner { size, state: Mutex::new(state), tasks: TaskTracker::new() }))
+        Self(Arc::new(Inner { size, state: Mutex::new(state), starts: watch::channel(0).0, tasks: TaskTracker::new() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A start begins: refills wait until it is done.
+    pub fn starting(&self) -> Starting {
+        self.0.starts.send_modify(|n| *n += 1);
+        Starting(self.0.starts.clone())
     }
 
     /// A ready one of a kind, if there is one; without one the start is a cold one, which is the caller's to make. Either way
@@ -128,6 +149,8 @@ impl<T: Send + 'static> Pool<T> {
         Fut: Future<Output = Result<(Prepared, T)>> + Send,
     {
         loop {
+            // In vain when starts follow each other closely: then it competes with them after all.
+            let _ = tokio::time::timeout(PATIENCE, self.0.starts.subscribe().wait_for(|n| *n == 0)).await;
             {
                 let mut state = self.state();
                 let closed = state.closed;

@@ -203,7 +203,8 @@ impl Runtime {
             Ok(_) => Err(io::Error::from(io::ErrorKind::InvalidData)).doing(doing),
             Err(_) => match read_exit(&folder) {
                 Ok(exit) => Ok(Adopted::Exited(exit)),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Adopted::Gone),
+                // No whole record: the host went down while it was written.
+                Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => Ok(Adopted::Gone),
                 Err(e) => Err(e).doing(doing),
             },
         }

@@ -71,10 +71,12 @@ pub fn read_in_root(root: BorrowedFd<'_>, path: &str, most: u64) -> io::Result<V
         }
         Err(error) => return Err(error.into()),
     };
-    if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != rustix::fs::FileType::RegularFile {
+    let stat = rustix::fs::fstat(&fd)?;
+    if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
         return Ok(Vec::new());
     }
-    let mut bytes = Vec::new();
+    // A little more than it says, so that its end is seen without another round.
+    let mut bytes = Vec::with_capacity(usize::try_from(stat.st_size).unwrap_or(0).min(64 * 1024) + 32);
     std::fs::File::from(fd).take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(io::Error::from(io::ErrorKind::FileTooLarge));
