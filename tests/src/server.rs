@@ -245,11 +245,16 @@ impl Drop for Server {
 }
 
 impl Server {
+    /// What tells its names in the kernel from other servers'. `None` before its first start.
+    pub fn tag(&self) -> Option<String> {
+        let root = self.folder.path().join("data").canonicalize().ok()?;
+        Some(hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..5].to_owned())
+    }
+
     /// Takes away what a server leaves in the kernel for its next start, which will not come: bridges, firewall tables and empty
     /// cgroups. They carry the instance's name, made of the data root's path.
     fn sweep(&self) {
-        let Ok(root) = self.folder.path().join("data").canonicalize() else { return };
-        let tag = hex::encode(Sha256::digest(root.as_os_str().as_encoded_bytes()))[..5].to_owned();
+        let Some(tag) = self.tag() else { return };
         let links = std::fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
         for link in links.filter_map(|link| link.file_name().into_string().ok()).filter(|link| link.starts_with(&format!("w{tag}"))) {
             Command::new("ip").args(["link", "del", &link]).status().ok();

@@ -1,6 +1,6 @@
 //! What a container may be and see, read back from the kernel and compared with what policy says.
 
-use e2e::{Server, host};
+use e2e::{Server, host, until};
 
 const ANN: u32 = 5;
 const BEN: u32 = 6;
@@ -112,6 +112,31 @@ fn masked_paths_are_empty_and_system_paths_read_only() {
         let write = docker.run(&["exec", "one", "sh", "-c", &format!("! (echo x > {file}) 2>/dev/null")]);
         assert_eq!(write.code, 0, "{file} can be written");
     }
+}
+
+#[test]
+fn a_container_from_the_pool_is_as_a_cold_one() {
+    // Everything that is prepared ahead: namespaces, maps, mounts with their flags, devices, interfaces, limits, privileges.
+    let look = "grep -v '^Pid\\|ctxt\\|^Vm\\|^Rss\\|^PPid\\|^SigQ\\|^voluntary\\|^Cpus\\|^Mems' /proc/self/status; \
+        cat /proc/self/uid_map /proc/self/gid_map /proc/self/cgroup /proc/self/limits /proc/self/attr/current; \
+        cut -d' ' -f4- /proc/self/mountinfo | sed 's/[^ ]*dir=[^ ]*//g; s/[0-9]*:[0-9]* //; s/wharf[^ ]*//g; s/,[a-z0-9]*=[^ ]*//g'; \
+        ls -la /dev | cut -c1-10,40-; find /sys/fs/cgroup -maxdepth 1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
+        ip -o link | sed 's/@.*//'; ip route | sed 's/[0-9.]*//g'; cat /proc/sys/kernel/hostname | wc -c; ls /proc/acpi /sys/firmware";
+    let seen = |zygotes: &str| {
+        let environment = vec![("WHARF_ZYGOTES".to_owned(), zygotes.to_owned())];
+        let server = Server::start_with(e2e::Options { environment, ..e2e::Options::default() });
+        let docker = server.load_busybox();
+        docker.text(&["run", "--rm", "busybox", "true"]);
+        if zygotes != "0" {
+            let groups = format!("wharf-{}/1/z", server.tag().expect("a tag"));
+            let waiting = || host::processes_in(&groups).iter().any(|pid| host::read(*pid, "uid_map").contains("65536")).then_some(());
+            until("a zygote stands ready", waiting);
+        }
+        docker.text(&["run", "--name", "one", "--hostname", "one", "busybox", "sh", "-c", look])
+    };
+    let (cold, pooled) = (seen("0"), seen("2"));
+    assert!(cold.contains("Seccomp:\t2") && cold.contains("65536"), "it shows what it should: {cold}");
+    assert_eq!(cold, pooled);
 }
 
 #[test]

@@ -235,12 +235,19 @@ impl Group {
     /// (cgroup1_rename has no counterpart), it keeps its name.
     ///
     /// # Errors
-    /// `Internal` when the kernel refuses, for one when the name is taken; both names may be there then.
+    /// `Internal` when the kernel refuses, for one when the name is taken; it has its old name then.
     pub fn rename(&self, name: &str) -> Result<Self> {
         let path = self.path.with_file_name(self.name_for(name));
         if path != self.path {
-            for tree in self.hierarchy().trees() {
-                std::fs::rename(tree.join(&self.path), tree.join(&path)).doing(|| format!("naming cgroup {}", path.display()))?;
+            let trees = self.hierarchy().trees();
+            for (done, tree) in trees.iter().enumerate() {
+                if let Err(error) = std::fs::rename(tree.join(&self.path), tree.join(&path)) {
+                    for tree in &trees[..done] {
+                        std::fs::rename(tree.join(&path), tree.join(&self.path))
+                            .doing(|| format!("naming cgroup {}", self.path.display()))?;
+                    }
+                    return Err(error).doing(|| format!("naming cgroup {}", path.display()));
+                }
             }
         }
         Ok(Self { cgroups: self.cgroups.clone(), path })

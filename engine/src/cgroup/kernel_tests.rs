@@ -304,6 +304,30 @@ fn a_new_process_can_be_born_in_it() {
     }
 }
 
+#[test]
+fn a_neutral_group_becomes_somebodys_with_what_is_in_it() {
+    let Some(host) = Host::new() else { return };
+    let waiting = host.group("z1");
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    let pid = i32::try_from(child.id()).unwrap();
+    waiting.add(pid).unwrap();
+    let name = waiting.name_for("web").to_owned();
+    let web = waiting.rename("web").unwrap();
+    let (pids, found) = (web.pids().unwrap(), host.cgroups.find(web.path()).is_some());
+    let taken = host.group("z2").rename("web");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert_eq!((pids, found), (vec![pid], true));
+    assert_eq!(web.path().file_name().unwrap().to_str(), Some(name.as_str()));
+    match web.version() {
+        Version::V1 => {
+            assert!(name == "web" && !waiting.exists());
+            assert!(taken.is_err(), "the name is somebody else's");
+        }
+        Version::V2 => assert!(name == "z1" && taken.is_ok()),
+    }
+}
+
 #[tokio::test]
 async fn a_restart_gets_a_group_that_no_janitor_is_about_to_remove() {
     let Some(host) = Host::new() else { return };

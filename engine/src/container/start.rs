@@ -521,15 +521,8 @@ impl<'a> GroupGuard<'a> {
 
     /// Gives it a container's name.
     pub fn rename(&mut self, name: &str) -> Result<()> {
-        let renamed = self.group.rename(name);
-        if let Ok(group) = &renamed {
-            self.group = group.clone();
-        } else {
-            // Some of its trees may have the new name already.
-            let path = self.group.path().with_file_name(name);
-            self.engine.cgroups().find(&path).into_iter().for_each(|half| self.engine.cgroups().dispose(half));
-        }
-        renamed.map(drop)
+        self.group = self.group.rename(name)?;
+        Ok(())
     }
 
     pub fn keep(mut self) -> Group {
