@@ -118,8 +118,8 @@ fn masked_paths_are_empty_and_system_paths_read_only() {
 fn a_container_from_the_pool_is_as_a_cold_one() {
     // Everything that is prepared ahead: namespaces, maps, mounts with their flags, devices, interfaces, limits, privileges.
     let look = "grep -v '^Pid\\|ctxt\\|^Vm\\|^Rss\\|^PPid\\|^SigQ\\|^voluntary\\|^Cpus\\|^Mems' /proc/self/status; \
-        cat /proc/self/uid_map /proc/self/gid_map /proc/self/cgroup /proc/self/limits /proc/self/attr/current; \
-        cut -d' ' -f4- /proc/self/mountinfo | sed 's/[^ ]*dir=[^ ]*//g; s/[0-9]*:[0-9]* //; s/wharf[^ ]*//g; s/,[a-z0-9]*=[^ ]*//g'; \
+        awk '{print $1, $3}' /proc/self/uid_map /proc/self/gid_map; cat /proc/self/cgroup /proc/self/limits /proc/self/attr/current; \
+        cut -d' ' -f4- /proc/self/mountinfo | sed 's/[^ ]*dir=[^ ]*//g; s/[0-9]*:[0-9]* //; s/wharf[^ ]*//g; s/,[a-z0-9]*=[^ ]*//g' | sort; \
         ls -la /dev | cut -c1-10,40-; find /sys/fs/cgroup -maxdepth 1; cat /proc/sys/net/ipv4/ip_unprivileged_port_start; \
         ip -o link | sed 's/@.*//'; ip route | sed 's/[0-9.]*//g'; cat /proc/sys/kernel/hostname | wc -c; ls /proc/acpi /sys/firmware";
     let seen = |zygotes: &str| {
