@@ -35,6 +35,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How long an engine that is closed tries to write what is left.
+const LAST_WRITES: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// The engine of one data root. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -176,8 +179,15 @@ impl Engine {
         self.0.closing.cancel();
         self.0.tasks.close();
         self.drain_zygotes().await;
-        self.0.life.flush().await;
-        self.0.audit.close().await;
+        // What cannot be written (a full or read-only disk) must not keep a server from ending that was told to: the intents are in the
+        // audit log, and the next start asks the shims how containers ended.
+        let written = async {
+            self.0.life.flush().await;
+            self.0.audit.close().await;
+        };
+        if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
+            tracing::error!("what was still to be written could not be: outcomes of the last actions are missing in the audit log");
+        }
     }
 
     /// This instance's folders and names.
