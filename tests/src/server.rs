@@ -19,6 +19,8 @@ pub struct Options {
     pub binary: Option<PathBuf>,
     /// Whether to listen for HTTPS; the port is the kernel's choice.
     pub https: bool,
+    /// A file system of its own for the data root, of so many MiB (ext4 on a loop device); without it, the folder's.
+    pub data_megabytes: Option<u64>,
 }
 
 /// A running server, or a dockerd that stands in for it.
@@ -60,6 +62,9 @@ impl Server {
     pub fn start_with(options: Options) -> Self {
         let binary = options.binary.clone().unwrap_or_else(binary);
         let mut server = Self { folder: folder(), options, binary, child: None, foreign: None };
+        if let Some(megabytes) = server.options.data_megabytes {
+            server.mount_data(megabytes);
+        }
         server.launch();
         server.wait_ready();
         server
@@ -192,6 +197,16 @@ impl Server {
         command
     }
 
+    fn mount_data(&self, megabytes: u64) {
+        let (data, image) = (self.folder.path().join("data"), self.folder.path().join("data.ext4"));
+        std::fs::create_dir(&data).expect("the data root");
+        let file = std::fs::File::create(&image).expect("the file system's file");
+        file.set_len(megabytes << 20).expect("its size");
+        // Nothing is kept for root: the server is root, and it shall see the disk full.
+        Output::of(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-e", "remount-ro"]).arg(&image)).succeeded();
+        Output::of(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&data)).succeeded();
+    }
+
     fn launch(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.folder.path().join("serve.log")).expect("the server's log");
         let mut command = self.command(&["serve", "--listen", if self.options.https { "127.0.0.1:0" } else { "none" }]);
@@ -241,6 +256,10 @@ impl Drop for Server {
             self.stop();
         }
         self.sweep();
+        if self.options.data_megabytes.is_some() {
+            // Shims may hold it a moment longer; the loop device goes with the last of them.
+            Command::new("umount").arg("--lazy").arg(self.folder.path().join("data")).status().ok();
+        }
     }
 }
 

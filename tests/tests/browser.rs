@@ -258,9 +258,7 @@ fn sec_k_names_labels_and_log_lines_are_text() {
     let docker = amys(&server);
     server.load_busybox_for(&docker);
     let evil = "\"'><img src=x onerror=window.hit=1><script>window.hit=1</script>{{7*7}}${7*7}</textarea></title><svg onload=window.hit=1>";
-    let log = format!(
-        "printf '%s\\n' \"$EVIL\" \"\u{1b}[31m$EVIL\u{1b}[0m\" \"\u{1b}]8;;javascript:window.hit=1\u{7}link\u{1b}]8;;\u{7}\" '{{\"level\":\"<img src=x onerror=window.hit=1>\"}}' 'http://a/\"onmouseover=\"window.hit=1'; sleep 1000"
-    );
+    let log = "printf '%s\\n' \"$EVIL\" \"\u{1b}[31m$EVIL\u{1b}[0m\" \"\u{1b}]8;;javascript:window.hit=1\u{7}link\u{1b}]8;;\u{7}\" '{\"level\":\"<img src=x onerror=window.hit=1>\"}' 'http://a/\"onmouseover=\"window.hit=1'; sleep 1000";
     let (label, env) = (format!("<img/src=x/onerror=window.hit=1>={evil}"), format!("EVIL={evil}"));
     docker.text(&[
         "run",
@@ -278,7 +276,7 @@ fn sec_k_names_labels_and_log_lines_are_text() {
         "busybox",
         "sh",
         "-c",
-        &log,
+        log,
     ]);
     docker.text(&["volume", "create", "--label", &label, "odd"]);
     docker.text(&["network", "create", "--label", &label, "odd"]);
