@@ -67,9 +67,9 @@ impl Engine {
         let attributes = Attributes {
             read_only: bind.read_only && bind.read_only_below == ReadOnlyBelow::No,
             // A setuid file or a device node that somebody puts on the host's disk must not work in the container either:
-            // it would with the ids of the host's disk.
+            // it would with the ids of the host's disk. /dev/null and its like are bound over files to empty them.
             no_suid: true,
-            no_dev: true,
+            no_dev: !super::device::is_harmless(source.as_fd()).doing(doing)?,
             no_exec: false,
             idmap: idmap.as_ref().map(|fd| fd.as_fd()),
             propagation,
@@ -79,7 +79,15 @@ impl Engine {
             let text = format!("mounting {}: {e}: its file system must allow id-mapped mounts", bind.path.display());
             Error::new(crate::Kind::Internal, text).because(e)
         };
-        let mount = rootfs::bind(source.as_fd(), &attributes).map_err(failed)?;
+        let mount = match rootfs::bind(source.as_fd(), &attributes) {
+            // devtmpfs, mqueue, proc and the like cannot be mapped. Unmapped their files belong to nobody in the container,
+            // which gives less than a map would, never more. A home is not mounted that way: its ids are the point.
+            Err(e) if e.raw_os_error() == Some(libc::EINVAL) && attributes.idmap.is_some() && account.is_none() => {
+                rootfs::bind(source.as_fd(), &Attributes { idmap: None, ..attributes })
+            }
+            mounted => mounted,
+        }
+        .map_err(failed)?;
         if bind.read_only && bind.read_only_below != ReadOnlyBelow::No {
             let below = Attributes { read_only: true, recursive: bind.recursive, ..Attributes::default() };
             mount::set_attributes(mount.as_fd(), &below).map_err(failed)?;

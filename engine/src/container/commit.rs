@@ -85,6 +85,11 @@ pub(crate) fn apply_changes(config: &mut ImageConfig, changes: &[String]) -> Res
             "ENTRYPOINT" => config.entrypoint = Some(command(rest)),
             "ENV" => {
                 for (name, value) in pairs(rest).map_err(|w| bad(&w))? {
+                    let before = config.env.clone();
+                    let variable = |wanted: &str| {
+                        before.iter().filter_map(|e| e.split_once('=')).find(|(name, _)| *name == wanted).map(|(_, value)| value.to_owned())
+                    };
+                    let value = crate::build::dockerfile::words::expand_document(&value, '\\', &variable).map_err(|w| bad(&w))?;
                     config.env = merge_env(&config.env, &[format!("{name}={value}")]);
                 }
             }

@@ -8,6 +8,7 @@ use super::spec::{ContainerSpec, EndpointSpec, MountKind};
 use super::view::{MountView, State};
 use crate::audit;
 use crate::engine::Engine;
+use crate::image::Platform;
 use crate::inventory::containers::{self as rows, ContainerRow};
 use crate::inventory::volumes::VolumeRow;
 use crate::policy::{self, Action, Authorized, Counted};
@@ -35,6 +36,18 @@ impl Engine {
             super::name::checked(name)?;
         }
         let image = self.images_handle().resolve(who.tenant, &spec.image).await?;
+        if let Some(wanted) = &spec.platform {
+            let wanted: Platform = wanted.parse()?;
+            let actual = Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant: image.variant.clone() };
+            if !actual.suits(&wanted) {
+                // The client pulls it then.
+                let text = format!(
+                    "image with reference {} was found but its platform ({actual}) does not match the specified platform ({wanted})",
+                    spec.image
+                );
+                return Err(Error::new(crate::Kind::NotFound, text));
+            }
+        }
         let layers = self.images_handle().layers(who.tenant, &image.id).await?.into_iter().map(|l| l.path).collect();
         let origin = Origin { image: image.id, platform: image.os, layers, config: image.config, step: None };
         self.create_of(who, name, spec, origin).await
@@ -44,8 +57,11 @@ impl Engine {
     pub(super) async fn create_of(&self, who: &Subject, name: &str, spec: ContainerSpec, origin: Origin) -> Result<Created> {
         let (mut effective, mut warnings) = effective::effective(&spec, &origin.config, self.defaults())?;
         let id = ContainerId::random();
-        effective.name_host(id.short());
         self.resolve_containers(who.tenant, &mut effective)?;
+        self.bind_links(who.tenant, &mut effective)?;
+        let host_name = self.host_name(who.tenant, &effective, &id)?;
+        // `-e HOSTNAME` without a value takes the variable away.
+        effective.name_host(&host_name, !spec.env.iter().any(|e| e == "HOSTNAME"));
         let networks = self.resolve_networks(who.tenant, &effective).await?;
         warnings.extend(crate::cgroup::validate(&mut effective.resources, self.cgroups().support(), crate::cgroup::Occasion::Create)?);
         let effective = self.judge_container(who, Action::ContainerCreate, effective).await?;
@@ -130,15 +146,11 @@ impl Engine {
 
     /// Replaces the names of other containers by full ids of the tenant's own, and merges `--volumes-from`.
     fn resolve_containers(&self, tenant: TenantId, effective: &mut EffectiveSpec) -> Result<()> {
-        // On a network of one's own a link is a name that may come later; on the default bridge it is an address, written once.
-        for link in effective.network.endpoints.get("bridge").into_iter().flat_map(|endpoint| &endpoint.links) {
-            let name = link.split(':').next().unwrap_or(link);
-            let lost = |e: Error| Error::new(e.kind(), format!("could not get container for {name}: {e}"));
-            self.registry().find(tenant, name).map_err(lost)?;
-        }
         let mut peers: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
         for name in needs(effective).into_iter().map(str::to_owned).collect::<Vec<_>>() {
-            let peer = self.registry().find(tenant, &name)?;
+            // Not a 404: clients take that for an absent image and pull it.
+            let absent = |e: Error| if e.is_not_found() { Error::invalid(e.to_string()) } else { e };
+            let peer = self.registry().find(tenant, &name).map_err(absent)?;
             peers.insert(name, peer);
         }
         effective.resolve_containers(|name| {
@@ -147,7 +159,9 @@ impl Engine {
             Ok(effective::Peer { id: &peer.id, namespaces: &spec.namespaces, network: &spec.network.mode })
         })?;
         effective.merge_volumes_from(|name| {
-            let entry = self.registry().find(tenant, name)?;
+            // Not a 404: clients take that for an absent image and pull it.
+            let absent = |e: Error| if e.is_not_found() { Error::invalid(e.to_string()) } else { e };
+            let entry = self.registry().find(tenant, name).map_err(absent)?;
             // An anonymous volume of the other container has a name by now.
             let mut mounts = entry.fixed.effective.mounts.clone();
             for mount in &mut mounts {
@@ -157,6 +171,43 @@ impl Engine {
             }
             Ok(mounts)
         })
+    }
+
+    /// The host name of a container that asks for none: its own, or that of whoever it shares a network or UTS namespace with.
+    fn host_name(&self, tenant: TenantId, effective: &EffectiveSpec, id: &ContainerId) -> Result<String> {
+        Ok(match &effective.network.mode {
+            NetworkMode::Container(other) => self.registry().find(tenant, other)?.fixed.effective.host.hostname.clone(),
+            NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            _ if effective.namespaces.uts == effective::OwnOrHost::Host => {
+                rustix::system::uname().nodename().to_string_lossy().into_owned()
+            }
+            _ => id.short().to_owned(),
+        })
+    }
+
+    /// Replaces the names in links of the default network by ids, so that they go on when the other container is renamed.
+    ///
+    /// # Errors
+    /// `Invalid` with Docker's text for a container that is not there or has the host's network.
+    fn bind_links(&self, tenant: TenantId, effective: &mut EffectiveSpec) -> Result<()> {
+        if !matches!(&effective.network.mode, NetworkMode::Network(name) if name == "bridge" || name == "default") {
+            return Ok(());
+        }
+        let Some(endpoint) = effective.network.endpoints.get_mut("bridge") else { return Ok(()) };
+        for link in &mut endpoint.links {
+            let (name, alias) = link.split_once(':').unwrap_or((link, link.strip_prefix('/').unwrap_or(link)));
+            let other = self
+                .registry()
+                .find(tenant, name)
+                .map_err(|e| if e.is_not_found() { Error::invalid(format!("could not get container for {name}: {e}")) } else { e })?;
+            if other.fixed.effective.network.mode == NetworkMode::Host {
+                return Err(Error::invalid(
+                    "conflicting options: host type networking can't be used with links. This would result in undefined behavior",
+                ));
+            }
+            *link = format!("{}:{alias}", other.id);
+        }
+        Ok(())
     }
 
     /// The networks a container will be in, by their names.

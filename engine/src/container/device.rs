@@ -38,6 +38,11 @@ pub(super) fn nodes(spec: &EffectiveSpec) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
+fn no_node(host: &Path) -> Error {
+    let path = host.display().to_string();
+    Error::invalid(format!("error gathering device information while adding custom device {path:?}: not a device node"))
+}
+
 fn add(nodes: &mut Vec<Node>, host: &Path, container: &str, access: Access, wanted: bool) -> Result<()> {
     let gone = |e: std::io::Error| {
         Error::invalid(format!("error gathering device information while adding custom device {:?}: {e}", host.display().to_string()))
@@ -50,26 +55,30 @@ fn add(nodes: &mut Vec<Node>, host: &Path, container: &str, access: Access, want
         (Err(_), false) => return Ok(()),
     };
     if meta.is_dir() {
+        let before = nodes.len();
         for entry in std::fs::read_dir(host).map_err(gone)?.flatten() {
             let below = format!("{container}/{}", entry.file_name().to_string_lossy());
             add(nodes, &entry.path(), &below, access, false)?;
         }
-        return Ok(());
+        return if wanted && nodes.len() == before { Err(no_node(host)) } else { Ok(()) };
     }
     let kind = match meta.file_type() {
         t if t.is_char_device() => DeviceKind::Char,
         t if t.is_block_device() => DeviceKind::Block,
-        _ if wanted => {
-            return Err(Error::invalid(format!(
-                "error gathering device information while adding custom device {:?}: not a device node",
-                host.display().to_string()
-            )));
-        }
+        _ if wanted => return Err(no_node(host)),
         _ => return Ok(()),
     };
     let (major, minor) = (rustix::fs::major(meta.rdev()), rustix::fs::minor(meta.rdev()));
     nodes.push(Node { host: host.to_owned(), container: container.to_owned(), kind, major, minor, access });
     Ok(())
+}
+
+/// Whether a file is one of the nodes that every container has anyway: null, zero, full, random, urandom, tty.
+pub(super) fn is_harmless(file: std::os::fd::BorrowedFd<'_>) -> std::io::Result<bool> {
+    let stat = rustix::fs::fstat(file)?;
+    let node = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
+    let is_char = rustix::fs::FileType::from_raw_mode(stat.st_mode) == rustix::fs::FileType::CharacterDevice;
+    Ok(is_char && matches!(node, (1, 3 | 5 | 7 | 8 | 9) | (5, 0)))
 }
 
 /// What the device cgroup allows: Docker's defaults, then what was asked.

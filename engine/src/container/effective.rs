@@ -621,17 +621,18 @@ impl EffectiveSpec {
         Ok(())
     }
 
-    /// Replaces `volumes_from` by the mounts `lookup` knows for each name; the container's own mounts win at a target, an earlier
-    /// container's over a later one's. They are judged with the rest. A mount that `lookup` returns is the other container's effective one, with
+    /// Replaces `volumes_from` by the mounts `lookup` knows for each name; the container's own mounts win at a target, a later
+    /// container's over an earlier one's. They are judged with the rest. A mount that `lookup` returns is the other container's effective one, with
     /// the name of its volume where that one was anonymous.
     ///
     /// # Errors
     /// What `lookup` says.
     pub fn merge_volumes_from(&mut self, mut lookup: impl FnMut(&str) -> Result<Vec<Mount>>) -> Result<()> {
+        let own: Vec<String> = self.mounts.iter().filter(|m| !m.implied).map(|m| m.target.clone()).collect();
         for from in std::mem::take(&mut self.volumes_from) {
             for mut mount in lookup(&from.container)? {
                 // As with Docker: a tmpfs is the other container's alone.
-                if matches!(mount.source, MountSource::Tmpfs { .. }) || self.mounts.iter().any(|m| m.target == mount.target && !m.implied) {
+                if matches!(mount.source, MountSource::Tmpfs { .. }) || own.contains(&mount.target) {
                     continue;
                 }
                 self.mounts.retain(|m| m.target != mount.target);
@@ -653,11 +654,11 @@ impl EffectiveSpec {
     }
 
     /// Gives a container without a host name the one its namespace has: `name` is the short id, the host's name or the other container's.
-    /// Also sets HOSTNAME, unless the image or the client did.
-    pub fn name_host(&mut self, name: &str) {
+    /// Also sets HOSTNAME where `in_env`, unless the image or the client did.
+    pub fn name_host(&mut self, name: &str, in_env: bool) {
         if self.host.hostname.is_empty() {
             name.clone_into(&mut self.host.hostname);
-            if !self.process.env.iter().any(|e| e.starts_with("HOSTNAME=")) {
+            if in_env && !self.process.env.iter().any(|e| e.starts_with("HOSTNAME=")) {
                 let after_path = usize::from(self.process.env.first().is_some_and(|e| e.starts_with("PATH=")));
                 self.process.env.insert(after_path, format!("HOSTNAME={name}"));
             }

@@ -117,7 +117,9 @@ fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<I
     }
     for address in own {
         if spec.host.domainname.is_empty() {
-            let _ = writeln!(text, "{address}\t{hostname}");
+            // `web.example.org` is found as `web` too.
+            let short = hostname.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
+            let _ = writeln!(text, "{address}\t{hostname}{short}");
         } else {
             let _ = writeln!(text, "{address}\t{hostname}.{} {hostname}", spec.host.domainname);
         }

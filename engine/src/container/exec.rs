@@ -76,7 +76,7 @@ impl Engine {
         if spec.argv.is_empty() {
             return Err(Error::invalid("No exec command specified"));
         }
-        check_running(&entry)?;
+        check_running(&entry, container)?;
         let judged = self.judge_exec(who, &spec).await?;
         user::check_user(&spec.user, self.ids_of(&entry))?;
         let id = ExecId::random();
@@ -178,7 +178,7 @@ impl Engine {
         streams: Option<Streams>,
     ) -> Result<(Arc<ExecSession>, Option<Attached>)> {
         let entry = &exec.container;
-        check_running(entry)?;
+        check_running(entry, entry.id.as_str())?;
         self.judge_exec(who, &exec.spec).await?;
         {
             let mut phase = exec.phase();
@@ -231,10 +231,11 @@ impl Exec {
     }
 }
 
-fn check_running(entry: &Entry) -> Result<()> {
+/// `name`: as the client called it, which is what Docker repeats.
+fn check_running(entry: &Entry, name: &str) -> Result<()> {
     match &entry.record().life.state {
         State::Running(_) => Ok(()),
-        State::Paused(_) => Err(Error::conflict(format!("Container {} is paused, unpause the container before exec", entry.id))),
+        State::Paused(_) => Err(Error::conflict(format!("Container {name} is paused, unpause the container before exec"))),
         State::Restarting(_) => Err(Error::conflict(format!("Container {} is restarting, wait until the container is running", entry.id))),
         _ => Err(Error::conflict(format!("container {} is not running", entry.id))),
     }

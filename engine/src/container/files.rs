@@ -70,16 +70,19 @@ impl Engine {
     pub async fn archive(&self, who: &Subject, name: &str, path: &str) -> Result<(PathStat, ArchiveStream)> {
         let entry = self.registry().find(who.tenant, name)?;
         self.judge(who, Action::ContainerRead).await?;
+        let asked = path.to_owned();
         let (root, path) = self.tree_for(&entry, path).await?;
         let base = self.block(entry.tenant)?.base;
-        let out = self
-            .images_handle()
-            .workers()
-            .pack(base, root.as_fd(), &path, PackOptions::default())
-            .await
-            .map_err(|e| no_file(e, &entry, &path))?;
+        // The root of a volume is called what it is called in the container.
+        let name = (path == "/").then(|| mount_name(&asked)).flatten();
+        let options = PackOptions { name: name.clone() };
+        let (mut stat, tar) =
+            self.images_handle().workers().pack(base, root.as_fd(), &path, options).await.map_err(|e| no_file(e, &entry, &asked))?;
+        if let Some(name) = name {
+            stat.name = name;
+        }
         self.tell_container(&entry, "archive-path", &[]);
-        Ok(out)
+        Ok((stat, tar))
     }
 
     /// What lies at a path in it.
@@ -89,9 +92,15 @@ impl Engine {
     pub async fn stat_path(&self, who: &Subject, name: &str, path: &str) -> Result<PathStat> {
         let entry = self.registry().find(who.tenant, name)?;
         self.judge(who, Action::ContainerRead).await?;
+        let asked = path.to_owned();
         let (root, path) = self.tree_for(&entry, path).await?;
         let base = self.block(entry.tenant)?.base;
-        self.images_handle().workers().stat(base, root.as_fd(), &path).await.map_err(|e| no_file(e, &entry, &path))
+        let name = (path == "/").then(|| mount_name(&asked)).flatten();
+        let mut stat = self.images_handle().workers().stat(base, root.as_fd(), &path).await.map_err(|e| no_file(e, &entry, &asked))?;
+        if let Some(name) = name {
+            stat.name = name;
+        }
+        Ok(stat)
     }
 
     /// Unpacks a tar (plain or compressed) into a folder of it.
@@ -256,6 +265,12 @@ impl Engine {
         let who = super::plan::resolve(root.as_fd(), &process.user, &process.extra_groups, self.ids_of(entry))?;
         Ok((who.uid, who.gid))
     }
+}
+
+/// The last component of a path that leads to a mount's root; `None` for the container's own root.
+fn mount_name(path: &str) -> Option<String> {
+    let last = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
+    (!last.is_empty()).then(|| last.to_owned())
 }
 
 fn below(path: &str, folder: &str) -> bool {

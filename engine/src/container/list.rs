@@ -1,13 +1,16 @@
 //! What the engine tells of its containers: one, or those that Docker's filters choose.
 
+use super::effective::NetworkMode;
 use super::record::{Entry, Record};
 use super::request::ContainerFilter;
 use super::spec::Resources;
+use super::spec::EndpointSpec;
 use super::view::{Container, EndpointView, OverlayView, State};
 use crate::engine::Engine;
 use crate::filter::{self, Filters};
 use crate::image::ImageFilter;
 use crate::{Digest, Error, Result, Subject};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 const KNOWN: [&str; 15] = [
@@ -40,10 +43,20 @@ impl Engine {
         filter::check_keys(filters, &KNOWN)?;
         let pick = Pick::new(self, who, wanted).await?;
         let mut out = Vec::new();
-        for entry in self.registry().of(who.tenant) {
+        let all = self.registry().of(who.tenant);
+        let mut link_names: HashMap<String, Vec<String>> = HashMap::new();
+        for linking in &all {
+            let record = linking.record();
+            for (id, alias) in record.legacy_links() {
+                link_names.entry(id.to_owned()).or_default().push(format!("{}/{alias}", record.name));
+            }
+        }
+        for entry in all {
             let record = entry.record().clone();
             if pick.takes(&entry, &record) {
-                out.push(self.view(&entry, &record));
+                let mut view = self.view(&entry, &record);
+                view.link_names = link_names.remove(entry.id.as_str()).unwrap_or_default();
+                out.push(view);
                 if wanted.limit.is_some_and(|limit| out.len() >= limit) {
                     break;
                 }
@@ -69,6 +82,15 @@ impl Engine {
         let ulimits = std::mem::take(&mut spec.host.resources.ulimits);
         spec.host.resources = Resources { ulimits, ..record.mutable.resources.clone() };
         spec.host.restart = record.mutable.restart.clone();
+        let links: Vec<_> = record.legacy_links().collect();
+        if !links.is_empty() {
+            // Docker's form, with the names as they are now; a link to what is gone is gone.
+            let named = links.iter().filter_map(|(id, alias)| {
+                let other = self.registry().find(entry.tenant, id).ok()?;
+                Some(format!("/{}:/{}/{alias}", other.name(), record.name))
+            });
+            spec.host.links = named.collect();
+        }
         let attachments = self.networks_handle().attachments(&entry.id);
         let networks = record
             .mutable
@@ -79,7 +101,11 @@ impl Engine {
                 let view = EndpointView {
                     network: joined.network.clone(),
                     endpoint: here.map(|e| e.endpoint.clone()),
-                    spec: joined.spec.clone(),
+                    // Links of the default network are told with the host configuration.
+                    spec: match name.as_str() {
+                        "bridge" => EndpointSpec { links: Vec::new(), ..joined.spec.clone() },
+                        _ => joined.spec.clone(),
+                    },
                     ipv4: here.and_then(|e| e.ipv4),
                     ipv6: here.and_then(|e| e.ipv6),
                     gateway4: here.and_then(|e| e.gateway4),
@@ -91,6 +117,16 @@ impl Engine {
             })
             .collect();
         let effective = &fixed.effective;
+        let mut networks: BTreeMap<String, EndpointView> = networks;
+        // Docker counts "none" and the host's as networks too.
+        let predefined = match effective.network.mode {
+            NetworkMode::None => Some("none"),
+            NetworkMode::Host => Some("host"),
+            NetworkMode::Network(_) | NetworkMode::Container(_) => None,
+        };
+        if let Some((name, network)) = predefined.and_then(|name| Some((name, self.networks_handle().id_of(entry.tenant, name)?))) {
+            networks.entry(name.to_owned()).or_insert_with(|| EndpointView::bare(network));
+        }
         let folder = self.container_folder(&entry.id);
         let etc = self.run_folder(&entry.id);
         let log_file = super::logs::file_name(&effective.log.driver, &entry.id);
@@ -98,6 +134,7 @@ impl Engine {
         Container {
             id: entry.id.clone(),
             name: record.name.clone(),
+            link_names: Vec::new(),
             image_id: fixed.image,
             platform: fixed.platform.clone(),
             image_config: fixed.image_config.clone(),

@@ -124,6 +124,7 @@ impl Engine {
             mounts.push(self.mount(entry, mount, view, &credentials, fds).await?);
         }
         self.step_mounts(entry, &mut mounts, fds).await?;
+        self.shared_memory(entry, &mut mounts, fds).await?;
         self.etc_mounts(entry, &mut mounts, fds)?;
         self.device_mounts(entry, &mut mounts, fds)?;
         let host_uts = spec.namespaces.uts == OwnOrHost::Host;
@@ -204,6 +205,8 @@ impl Engine {
             _ => None,
         };
         let mut env = env.to_vec();
+        // As runc: an empty one counts as none.
+        env.retain(|e| e != "HOME=");
         if !env.iter().any(|e| e.starts_with("HOME=")) {
             env.push(format!("HOME={}", who.home));
         }
@@ -319,6 +322,34 @@ impl Engine {
                 Ok(mounted(wire::MountSource::Detached { fd: fds.add(fd) }, true))
             }
         }
+    }
+
+    /// /dev/shm of whoever the IPC namespace is shared with: POSIX shared memory lies in files there (shm_overview(7)).
+    async fn shared_memory(&self, entry: &Entry, mounts: &mut Vec<wire::Mount>, fds: &mut Fds) -> Result<()> {
+        const SHM: &str = "/dev/shm";
+        if mounts.iter().any(|m| m.target == SHM) {
+            return Ok(());
+        }
+        let doing = || "sharing /dev/shm".to_owned();
+        let fd = match &entry.fixed.effective.namespaces.ipc {
+            Ipc::Host => {
+                let shm = inside::open_path(std::path::Path::new(SHM)).doing(doing)?;
+                let namespace = match entry.fixed.effective.namespaces.user {
+                    UserNamespace::Host => None,
+                    _ => Some(self.block_namespace(entry.tenant).await?),
+                };
+                bind(shm.as_fd(), &Attributes { no_exec: true, idmap: namespace.as_ref().map(|fd| fd.as_fd()), ..OURS }).doing(doing)?
+            }
+            Ipc::Container(id) => {
+                let peer = self.running(entry.tenant, id, "ipc")?;
+                let namespace = inside::namespace_of(peer.shim.pid(), "mnt").doing(doing)?;
+                crate::sys::mount::clone_from(namespace.as_fd(), std::path::Path::new(SHM)).doing(doing)?
+            }
+            Ipc::Private | Ipc::Shareable | Ipc::None => return Ok(()),
+        };
+        let source = wire::MountSource::Detached { fd: fds.add(fd) };
+        mounts.push(wire::Mount { source, target: SHM.to_owned(), file: false, copy_up: false });
+        Ok(())
     }
 
     /// /etc/hostname, /etc/hosts and /etc/resolv.conf, unless the client mounts its own.

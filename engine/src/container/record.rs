@@ -129,6 +129,14 @@ pub(crate) struct Record {
     pub execs: Vec<ExecId>,
 }
 
+impl Record {
+    /// The links of the default network: the other's id, and what it is called here.
+    pub fn legacy_links(&self) -> impl Iterator<Item = (&str, &str)> {
+        let links = self.mutable.networks.get("bridge").map(|joined| joined.spec.links.as_slice()).unwrap_or_default();
+        links.iter().filter_map(|link| link.split_once(':'))
+    }
+}
+
 /// How a life's turning points are told to those who wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Turns {

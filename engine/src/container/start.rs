@@ -113,6 +113,7 @@ impl Engine {
 
     async fn launch(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
         let spec = &entry.fixed.effective;
+        self.check_links(entry)?;
         let _starting = self.zygotes().starting();
         let (zygote, veth) = self.take_zygote(entry).unzip();
         let mut reserved = Undo::new(self, self.reserve_networks(entry, veth.flatten()).await?);
@@ -153,6 +154,19 @@ impl Engine {
         self.tell_mounts_and_networks(entry, Turn::Begun);
         self.tell_container(entry, "start", &[]);
         self.watch(entry, up);
+        Ok(())
+    }
+
+    /// That what a container is linked to on the default network runs: its address is written down once, at this start.
+    fn check_links(&self, entry: &Entry) -> Result<()> {
+        let record = entry.record().clone();
+        for (id, alias) in record.legacy_links() {
+            let other = self.registry().find(entry.tenant, id)?;
+            if other.up().is_none() {
+                let text = format!("Cannot link to a non running container: /{} AS /{}/{alias}", other.name(), record.name);
+                return Err(Error::conflict(text));
+            }
+        }
         Ok(())
     }
 
@@ -395,6 +409,9 @@ impl Engine {
     /// Makes its places in networks real. Returns the sockets at which its names are answered.
     async fn join_networks(&self, entry: &Entry, reserved: &[Reserved], netns: &OwnedFd) -> Result<Vec<OwnedFd>> {
         let copy = || netns.try_clone().doing(|| "keeping a network namespace".to_owned());
+        if reserved.is_empty() && !matches!(entry.fixed.effective.network.mode, NetworkMode::Host | NetworkMode::Container(_)) {
+            self.networks_handle().loopback(copy()?).await?;
+        }
         for one in reserved {
             self.networks_handle().join(&one.attachment, copy()?).await?;
         }

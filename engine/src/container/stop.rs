@@ -70,6 +70,17 @@ impl Engine {
         let entry = self.registry().find(who.tenant, name)?;
         let signal: Signal = if signal.is_empty() { Signal::KILL } else { signal.parse()? };
         let not_running = || Error::conflict(format!("cannot kill container: {name}: container {} is not running", entry.id));
+        if matches!(entry.record().life.state, State::Restarting(_)) {
+            // Between two starts of its restart policy there is nothing to signal: it ends there.
+            let own_name = entry.name();
+            self.audited(who, Action::ContainerKill, &own_name, async {
+                let _one = entry.lifecycle.lock().await;
+                self.stop_locked(&entry, Some(signal), None).await
+            })
+            .await?;
+            self.tell_container(&entry, "kill", &[("signal", &signal.number().to_string())]);
+            return Ok(());
+        }
         let up = entry.up().ok_or_else(not_running)?;
         let own_name = entry.name();
         // Docker: a signal meant to end it also ends its restarts, and its pause.

@@ -275,6 +275,10 @@ fn merge(kept: &mut Resources, asked: Resources) {
     if !asked.blkio_weight_device.is_empty() {
         kept.blkio_weight_device = asked.blkio_weight_device;
     }
+    if kept.pids_limit.is_some_and(|n| n < 0) {
+        // Docker shows every "unlimited" as 0.
+        kept.pids_limit = Some(0);
+    }
     if !asked.ulimits.is_empty() {
         kept.ulimits = asked.ulimits;
     }

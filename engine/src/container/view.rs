@@ -79,6 +79,8 @@ pub struct Container {
     pub id: ContainerId,
     /// Its name, without Docker's leading slash.
     pub name: String,
+    /// Its names as a link: `web/db` where `web` calls it `db`. Lists have them, inspect does not.
+    pub link_names: Vec<String>,
     /// What was asked.
     pub spec: ContainerSpec,
     /// The image it was made from.
@@ -193,6 +195,23 @@ pub struct EndpointView {
     pub mac_address: String,
     /// Names that resolve to it.
     pub dns_names: Vec<String>,
+}
+
+impl EndpointView {
+    /// A place in a network that has no addresses.
+    pub(crate) fn bare(network: NetworkId) -> Self {
+        Self {
+            network,
+            endpoint: None,
+            spec: super::spec::EndpointSpec::default(),
+            ipv4: None,
+            ipv6: None,
+            gateway4: None,
+            gateway6: None,
+            mac_address: String::new(),
+            dns_names: Vec::new(),
+        }
+    }
 }
 
 /// A port as it is published now.

@@ -18,6 +18,9 @@ impl Images {
         if reference.digest().is_some() {
             return Err(Error::invalid("refusing to create a tag with a digest reference"));
         }
+        if reference.familiar_name() == "sha256" {
+            return Err(Error::invalid("refusing to create an ambiguous tag using digest algorithm as name"));
+        }
         let images = self.inner.images(tenant).await?;
         let id = find(&images, image)?.0.row.id;
         let mut tx = self.inner.inventory.begin().await?;

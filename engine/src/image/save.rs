@@ -3,7 +3,7 @@
 use super::manifest::{Descriptor, Document, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, write};
 use super::store::{FoundBy, Images, Inner, Known, find};
 use crate::container::request::ArchiveStream;
-use crate::image::reference::familiar;
+use crate::image::reference::{Reference, familiar};
 use crate::{Digest, Doing, Error, Result, TenantId};
 use bytes::Bytes;
 use serde_json::json;
@@ -20,24 +20,39 @@ enum Part {
     File(PathBuf),
 }
 
+/// Adds an image with the names it is saved under.
+fn choose<'a>(chosen: &mut Vec<(&'a Known, Vec<(String, String)>)>, known: &'a Known, tags: Vec<(String, String)>) {
+    match chosen.iter_mut().find(|(k, _)| k.row.id == known.row.id) {
+        Some((_, there)) => there.extend(tags),
+        None => chosen.push((known, tags)),
+    }
+}
+
 impl Images {
-    /// Images as one archive that is both docker-archive and OCI layout. A name saves that name, an id all of the image's.
+    /// Images as one archive that is both docker-archive and OCI layout. A name saves that name, a repository all of its tags, an id no name.
     pub async fn save(&self, tenant: TenantId, names: &[String]) -> Result<ArchiveStream> {
         let images = self.inner.images(tenant).await?;
         let mut chosen: Vec<(&Known, Vec<(String, String)>)> = Vec::new();
         for name in names {
+            // A repository alone is all of its tags.
+            if let Some(repository) = name.parse::<Reference>().ok().filter(|r| r.tag().is_none() && r.digest().is_none()) {
+                let repository = repository.repository();
+                let tags = |known: &Known| known.row.names.iter().filter(|(r, _)| *r == repository).cloned().collect::<Vec<_>>();
+                let tagged: Vec<_> = images.iter().map(|known| (known, tags(known))).filter(|(_, tags)| !tags.is_empty()).collect();
+                if !tagged.is_empty() {
+                    tagged.into_iter().for_each(|(known, tags)| choose(&mut chosen, known, tags));
+                    continue;
+                }
+            }
             let (known, by) = find(&images, name)?;
             let tags = match by {
                 FoundBy::Reference(r) if r.digest().is_none() => {
                     vec![(r.repository(), r.tag().unwrap_or("latest").to_owned())]
                 }
                 FoundBy::Reference(_) => Vec::new(),
-                FoundBy::Id => known.row.names.clone(),
+                FoundBy::Id => Vec::new(),
             };
-            match chosen.iter_mut().find(|(k, _)| k.row.id == known.row.id) {
-                Some((_, there)) => there.extend(tags),
-                None => chosen.push((known, tags)),
-            }
+            choose(&mut chosen, known, tags);
         }
         if chosen.is_empty() {
             return Err(Error::invalid("no image was named"));

@@ -211,6 +211,15 @@ impl Networks {
         rows::put_endpoint(tx, attachment).await
     }
 
+    /// Brings up the loopback interface of a container that is in no network: one that is gets it with its first.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub async fn loopback(&self, netns: OwnedFd) -> Result<()> {
+        let up = move |kernel: &mut Kernel| kernel.inside(netns.as_fd(), || link::Routes::open()?.send([link::up("lo")]));
+        self.0.kernel.run(move |kernel| up(kernel).doing(|| "bringing up a container's loopback interface".to_owned())).await
+    }
+
     /// Makes a reserved attachment real: veth into `netns` (unless prepared), addresses, routes, firewall elements.
     ///
     /// # Errors

@@ -218,6 +218,11 @@ impl Networks {
         state.find(tenant, name).map(|net| state.view(net)).ok_or_else(|| not_found(name))
     }
 
+    /// The id of a network that is there.
+    pub fn id_of(&self, tenant: TenantId, name: &str) -> Option<NetworkId> {
+        self.0.state().find(tenant, name).map(|net| net.row.id.clone())
+    }
+
     /// The tenant's own network named `bridge`, made when it is first asked for.
     pub async fn default_network(&self, tenant: TenantId) -> Result<Network> {
         self.get(tenant, "bridge").await

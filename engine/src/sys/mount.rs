@@ -113,6 +113,23 @@ pub fn is_read_only(mount: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(rustix::fs::fstatvfs(mount)?.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY))
 }
 
+/// A detached clone of the mount at a path of another mount namespace: open_tree(2) clones only what lies in the caller's.
+pub fn clone_from(namespace: BorrowedFd<'_>, path: &Path) -> io::Result<OwnedFd> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("mount".into());
+        let run = move || -> io::Result<OwnedFd> {
+            // SAFETY: this thread alone gets its own root and working directory, which setns(2) to a mount namespace wants; it ends here.
+            unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::FS)? };
+            rustix::thread::move_into_link_name_space(namespace, Some(rustix::thread::LinkNameSpaceType::Mount))?;
+            clone_mount_at(path, false)
+        };
+        match thread.spawn_scoped(scope, run)?.join() {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::Error::other("the mounting thread panicked")),
+        }
+    })
+}
+
 /// Overlay by mount(2) with short relative names, for kernels whose overlayfs takes no fds. It needs attached lowers, so
 /// it is done in a mount namespace of a thread of its own; what comes back is a detached clone.
 ///

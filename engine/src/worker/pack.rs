@@ -21,7 +21,7 @@ pub struct Found {
     parent: OwnedFd,
     name: Vec<u8>,
     stat: rustix::fs::Stat,
-    /// The last component as written: `.` for `dir/.`, `/` for the root, empty for the root as `/.`.
+    /// The last component as written: `.` for `dir/.`, `/` for the root.
     shown: String,
 }
 
@@ -38,7 +38,6 @@ pub fn find(root: &OwnedFd, path: &str) -> Result<Found, Failure> {
     let shown = match trimmed {
         // The root asked for as `/` keeps its slash in the archive's names, as dockerd's: the CLI renames by it.
         "" if !path.is_empty() && path.bytes().all(|b| b == b'/') => "/",
-        "" => "",
         _ if path.ends_with("/.") => ".",
         trimmed => trimmed.rsplit('/').next().unwrap_or(""),
     };
@@ -90,7 +89,7 @@ struct Packing<W: Write> {
 pub fn pack(found: &Found, options: &PackOptions, opaque: Option<Vec<String>>, out: File) -> Result<(), Failure> {
     let name = options.name.as_deref().unwrap_or(&found.shown);
     let name = match name {
-        "." => Vec::new(),
+        "." => b".".to_vec(),
         "/" => b"/".to_vec(),
         name => clean(name.as_bytes())?,
     };
@@ -240,15 +239,15 @@ impl<W: Write> Packing<W> {
     }
 
     fn append(&mut self, header: &mut Header, name: &[u8], data: &mut dyn Read) -> Result<(), Failure> {
-        if name.starts_with(b"/") {
-            self.absolute(header, name)?;
+        if name.starts_with(b"/") || name.starts_with(b"./") {
+            self.literal(header, name)?;
             return Ok(self.tar.append(header, data)?);
         }
         Ok(self.tar.append_data(header, Path::new(OsStr::from_bytes(name)), data)?)
     }
 
     fn append_link(&mut self, header: &mut Header, name: &[u8], target: &[u8]) -> Result<(), Failure> {
-        if name.starts_with(b"/") {
+        if name.starts_with(b"/") || name.starts_with(b"./") {
             let short = &mut header.as_gnu_mut().ok_or_else(|| Failure::invalid("not a GNU header"))?.linkname;
             short.fill(0);
             let most = short.len().min(target.len());
@@ -256,7 +255,7 @@ impl<W: Write> Packing<W> {
             if target.len() > short.len() {
                 self.long(EntryType::GNULongLink, target)?;
             }
-            self.absolute(header, name)?;
+            self.literal(header, name)?;
             return Ok(self.tar.append(header, std::io::empty())?);
         }
         Ok(self.tar.append_link(header, Path::new(OsStr::from_bytes(name)), Path::new(OsStr::from_bytes(target)))?)
@@ -264,8 +263,9 @@ impl<W: Write> Packing<W> {
 }
 
 impl<W: Write> Packing<W> {
-    /// Puts an absolute name into a header, which the tar crate refuses to; a long one goes into an entry before it.
-    fn absolute(&mut self, header: &mut Header, name: &[u8]) -> Result<(), Failure> {
+    /// Puts a name into a header as it is, where the tar crate refuses a leading `/` and drops a leading `./`, by which the
+    /// docker CLI renames; a long one goes into an entry before it.
+    fn literal(&mut self, header: &mut Header, name: &[u8]) -> Result<(), Failure> {
         let short = &mut header.as_gnu_mut().ok_or_else(|| Failure::invalid("not a GNU header"))?.name;
         short.fill(0);
         let most = short.len().min(name.len());

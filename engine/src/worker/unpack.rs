@@ -12,8 +12,10 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use sha2::Digest as _;
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::rc::Rc;
 use tar::EntryType;
 
 /// Hashes and counts what is read through it.
@@ -21,6 +23,8 @@ struct Hashed {
     inner: Inflated,
     hash: sha2::Sha256,
     size: u64,
+    /// `size`, for whoever cannot look in here while the archive is being read.
+    seen: Rc<Cell<u64>>,
 }
 
 impl Read for Hashed {
@@ -28,6 +32,7 @@ impl Read for Hashed {
         let n = self.inner.read(buf)?;
         self.hash.update(&buf[..n]);
         self.size += n as u64;
+        self.seen.set(self.size);
         Ok(n)
     }
 }
@@ -96,9 +101,17 @@ impl<'a> Unpacking<'a> {
     }
 
     fn run(&mut self, input: Inflated) -> Result<(Digest, u64), Failure> {
-        let mut archive = tar::Archive::new(Hashed { inner: input, hash: sha2::Sha256::new(), size: 0 });
+        let seen = Rc::new(Cell::new(0));
+        let mut archive = tar::Archive::new(Hashed { inner: input, hash: sha2::Sha256::new(), size: 0, seen: seen.clone() });
+        let mut data_end = None;
         for entry in archive.entries()? {
-            let mut entry = entry?;
+            let mut entry = match entry {
+                Ok(entry) => entry,
+                // `docker build -f -` sends an archive that ends with the last file's bytes: no padding, no end mark.
+                Err(_) if !self.layer && data_end.is_some_and(|end| (end..end + 512).contains(&seen.get())) => break,
+                Err(error) => return Err(error.into()),
+            };
+            data_end = Some(entry.raw_file_position() + entry.size());
             self.entry(&mut entry)?;
         }
         let mut input = archive.into_inner();

@@ -85,7 +85,7 @@ fn changed(changed: Changed) -> Response {
 pub async fn start(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args, headers: HeaderMap) -> Answer {
     // Docker's measure too: the JSON of an object with anything in it is at least that long.
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if length.is_some_and(|n| n > 7) {
+    if length.is_some_and(|n| n > 7) || headers.contains_key(header::TRANSFER_ENCODING) {
         let text = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24";
         return Err(Error::invalid(text).into());
     }
@@ -140,8 +140,8 @@ pub async fn rename(State(app): State<App>, Who(who): Who, Path(name): Path<Stri
 }
 
 /// `POST /containers/{id}/update`
-pub async fn update(State(app): State<App>, Who(who): Who, Path(name): Path<String>, Json(body): Json) -> Answer {
-    let (resources, restart) = wire::create::update(body)?;
+pub async fn update(State(app): State<App>, Who(who): Who, version: ApiVersion, Path(name): Path<String>, Json(body): Json) -> Answer {
+    let (resources, restart) = wire::create::update(body, version.minor)?;
     let warnings = app.engine.update(&who, &name, resources, restart).await?;
     Ok(json(&json!({ "Warnings": if warnings.is_empty() { Value::Null } else { json!(warnings) } })))
 }

@@ -15,6 +15,12 @@ use std::sync::Arc;
 /// `GET /events`
 pub async fn events(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
     let wanted = Wanted::parse(args.get("filters"), args.text("since"), args.text("until"))?;
+    if let (Some(since), Some(until)) = (wanted.since, wanted.until)
+        && since > until
+    {
+        let text = format!("`since` time ({}) cannot be after `until` time ({})", args.text("since"), args.text("until"));
+        return Err(engine::Error::invalid(text).into());
+    }
     let (kept, live) = app.engine.events(&who);
     let past: Vec<String> = past(&kept, &wanted).iter().map(|e| line(e)).collect();
     // What lies ahead of `until`; none if it has passed.

@@ -102,6 +102,9 @@ pub async fn remove(State(app): State<App>, Who(who): Who, Name(name): Name, arg
     if args.get("platforms").is_some() {
         return Err(Error::unsupported("removing single platforms of an image").into());
     }
+    if name.trim().is_empty() {
+        return Err(Error::invalid("image name cannot be blank").into());
+    }
     let removed = app.engine.remove_image(&who, &name, args.flag("force"), args.flag("noprune")).await?;
     Ok(json(&wire::image::removals(&removed)))
 }

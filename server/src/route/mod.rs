@@ -154,7 +154,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 }
 
 /// Docker answers unknown paths and methods alike.
-async fn page_not_found() -> Response {
+async fn page_not_found(method: Method) -> Response {
+    if method == Method::OPTIONS {
+        return StatusCode::OK.into_response();
+    }
     message(StatusCode::NOT_FOUND, "page not found")
 }
 

@@ -63,8 +63,9 @@ fn argv(spec: &ContainerSpec, image: &ImageConfig) -> Result<Vec<String>> {
     let none = Vec::new();
     let asked_entrypoint = spec.entrypoint.as_deref();
     let asked_cmd = spec.cmd.as_deref().unwrap_or_default();
-    let cleared = asked_entrypoint.is_some_and(|e| e == [""]);
-    let cmd = if asked_entrypoint.is_none_or(<[String]>::is_empty) && asked_cmd.is_empty() {
+    // `--entrypoint ""` comes as an empty one beside a command that is empty on purpose.
+    let cleared = asked_entrypoint.is_some_and(|e| e == [""] || e.is_empty() && spec.cmd.as_ref().is_some_and(Vec::is_empty));
+    let cmd = if !cleared && asked_entrypoint.is_none_or(<[String]>::is_empty) && asked_cmd.is_empty() {
         image.cmd.as_deref().unwrap_or_default()
     } else {
         asked_cmd

@@ -28,7 +28,7 @@ pub fn inspect(c: &Container, size: Option<(u64, u64)>, version: ApiVersion) -> 
         "Created": c.created.to_string(),
         "Path": c.argv.first().map(String::as_str).unwrap_or_default(),
         "Args": c.argv.get(1..).unwrap_or_default(),
-        "State": state(&c.state, c.health.as_ref()),
+        "State": state(&c.state, c.failure.as_ref(), c.health.as_ref()),
         "Image": c.image_id.to_string(),
         "ResolvConfPath": c.resolv_conf_path,
         "HostnamePath": c.hostname_path,
@@ -63,7 +63,7 @@ pub fn inspect(c: &Container, size: Option<(u64, u64)>, version: ApiVersion) -> 
     value
 }
 
-fn state(state: &State, health: Option<&Health>) -> Value {
+fn state(state: &State, failure: Option<&(i32, String)>, health: Option<&Health>) -> Value {
     let up = match state {
         State::Running(up) | State::Paused(up) => Some(up),
         _ => None,
@@ -81,8 +81,9 @@ fn state(state: &State, health: Option<&Health>) -> Value {
         "OOMKilled": end.is_some_and(|e| e.oom_killed),
         "Dead": matches!(state, State::Dead(_)),
         "Pid": up.map_or(0, |u| u.pid),
-        "ExitCode": end.map_or(0, |e| e.code),
-        "Error": end.map(|e| e.error.as_str()).unwrap_or_default(),
+        // Why the last start failed counts before how the last process ended.
+        "ExitCode": failure.map(|f| f.0).or(end.map(|e| e.code)).unwrap_or_default(),
+        "Error": failure.map(|f| f.1.as_str()).or(end.map(|e| e.error.as_str())).unwrap_or_default(),
         "StartedAt": time::rfc3339(up.map(|u| u.started).or(end.and_then(|e| e.started))),
         "FinishedAt": time::rfc3339(end.map(|e| e.finished)),
     });
@@ -396,6 +397,7 @@ pub(in crate::docker) mod tests {
             hosts_path: String::new(),
             hostname_path: String::new(),
             resolv_conf_path: String::new(),
+            link_names: Vec::new(),
             execs: Vec::new(),
             uid_base: Some(1_879_048_192),
             overlay: None,

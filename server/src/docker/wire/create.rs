@@ -148,10 +148,14 @@ pub fn healthcheck(f: &mut Fields) -> Result<Healthcheck> {
     Ok(Healthcheck { test: f.texts("Test")?, interval, timeout, start_period, start_interval, retries })
 }
 
-/// `POST /containers/{id}/update`: new limits, and a restart policy if one is given.
-pub fn update(body: Value) -> Result<(Resources, Option<RestartPolicy>)> {
+/// `POST /containers/{id}/update`: new limits, and a restart policy if one is given. `minor`: of the API version 1.x.
+pub fn update(body: Value, minor: u32) -> Result<(Resources, Option<RestartPolicy>)> {
     let mut fields = Fields::of("", body)?;
-    let resources = host::resources(&mut fields)?;
+    let mut resources = host::resources(&mut fields)?;
+    if minor < 40 {
+        // Older clients send 0 for what they do not know.
+        resources.pids_limit = None;
+    }
     // The CLI sends the whole resources struct; what cannot change while a container lives must not be asked for.
     fields.unserved(&["Devices", "DeviceCgroupRules", "DeviceRequests", "CgroupParent"])?;
     let restart = match fields.object("RestartPolicy")? {
@@ -322,7 +326,8 @@ mod tests {
     #[test]
     fn pids_limit_unlimited_is_a_change_only_for_update() {
         assert_eq!(create(json!({"Image": "a", "HostConfig": {"PidsLimit": -1}})).host.resources.pids_limit, None);
-        let (resources, restart) = update(json!({"PidsLimit": -1, "RestartPolicy": {"Name": "", "MaximumRetryCount": 0}})).unwrap();
+        assert_eq!(update(json!({"PidsLimit": 5}), 39).unwrap().0.pids_limit, None);
+        let (resources, restart) = update(json!({"PidsLimit": -1, "RestartPolicy": {"Name": "", "MaximumRetryCount": 0}}), 51).unwrap();
         assert_eq!((resources.pids_limit, restart), (Some(-1), None));
     }
 
@@ -375,7 +380,7 @@ mod tests {
         #[test]
         fn no_request_makes_it_panic(body in any_request()) {
             let _ = container(body.clone(), 24);
-            let _ = update(body.clone());
+            let _ = update(body.clone(), 51);
             let _ = crate::docker::wire::network::create(body.clone());
             let _ = crate::docker::wire::exec::create(body);
         }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 #[serde(rename_all = "PascalCase")]
 pub struct Summary<'a> {
     id: &'a str,
-    names: [String; 1],
+    names: Vec<String>,
     image: &'a str,
     #[serde(rename = "ImageID")]
     image_id: String,
@@ -75,7 +75,7 @@ pub fn summary(c: &Container, size: Option<(u64, u64)>, now: Timestamp, version:
     };
     Summary {
         id: c.id.as_str(),
-        names: [format!("/{}", c.name)],
+        names: std::iter::once(&c.name).chain(&c.link_names).map(|name| format!("/{name}")).collect(),
         image: &c.spec.image,
         image_id: c.image_id.to_string(),
         command: command(&c.argv),
