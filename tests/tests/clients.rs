@@ -293,3 +293,33 @@ fn images_are_pushed_and_pulled() {
         assert!(absent.stderr.contains("not found") || absent.stderr.contains("unknown"), "{}", absent.stderr);
     }
 }
+
+/// What moby's own integration tests found missing in ours.
+#[test]
+fn what_a_container_shares_and_where_copies_land() {
+    let (_server, people) = people();
+    for docker in people {
+        // Without any network there is still oneself to talk to.
+        docker.run(&["run", "--rm", "--network", "none", "busybox", "ping", "-c", "1", "127.0.0.1"]).succeeded();
+        // POSIX shared memory is files in /dev/shm: sharing the one without the other shares nothing.
+        docker.text(&["run", "-d", "--name", "donor", "--ipc", "shareable", "-v", "/vol", "busybox", "sleep", "1000"]);
+        docker.run(&["exec", "donor", "sh", "-c", "echo mine >/dev/shm/note; echo kept >/vol/a.txt"]).succeeded();
+        assert_eq!(docker.text(&["run", "--rm", "--ipc", "container:donor", "busybox", "cat", "/dev/shm/note"]).trim(), "mine");
+        // The client must not take an absent container for an absent image, and pull.
+        let absent = docker.run(&["run", "--rm", "--network", "container:nosuch", "busybox", "true"]).exited(125);
+        assert!(absent.stderr.contains("nosuch") && !absent.stderr.contains("Unable to find image"), "{}", absent.stderr);
+        // A restart right after a start: the last process's control group may still be there.
+        for _ in 0..5 {
+            docker.run(&["restart", "-t", "0", "donor"]).succeeded();
+        }
+        docker.run(&["stop", "-t", "0", "donor"]).succeeded();
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let into = |name: &str| dir.path().join(name).display().to_string();
+        for (from, to, file) in [("/vol", "", "vol/a.txt"), ("/vol/.", "new", "new/a.txt"), ("/", "all", "all/etc/passwd")] {
+            docker.run(&["cp", &format!("donor:{from}"), &into(to)]).succeeded();
+            assert!(dir.path().join(file).exists(), "{from} as {to}: no {file}");
+        }
+        docker.run(&["rm", "-f", "donor"]).succeeded();
+    }
+}

@@ -251,7 +251,7 @@ impl<'a> Pick<'a> {
             && self.since.is_none_or(|t| entry.created > t)
             && (filter::values(f, "ancestor").is_none() || self.ancestors.contains(&entry.fixed.image))
             && self.takes_volume(entry)
-            && self.takes_network(record)
+            && self.takes_network(entry, record)
             && takes_port(f, "publish", &published(entry))
             && takes_port(f, "expose", &exposed(entry))
     }
@@ -262,13 +262,19 @@ impl<'a> Pick<'a> {
         })
     }
 
-    fn takes_network(&self, record: &Record) -> bool {
+    fn takes_network(&self, entry: &Entry, record: &Record) -> bool {
+        let mode = match entry.fixed.effective.network.mode {
+            NetworkMode::None => "none",
+            NetworkMode::Host => "host",
+            NetworkMode::Network(_) | NetworkMode::Container(_) => "",
+        };
         filter::values(self.filters, "network").is_none_or(|wanted| {
-            record.mutable.networks.iter().any(|(name, joined)| {
-                wanted.iter().any(|w| {
-                    w == name || joined.network.as_str() == w || (w.len() >= 12 && joined.network.as_str().starts_with(w.as_str()))
+            !mode.is_empty() && wanted.iter().any(|w| w == mode)
+                || record.mutable.networks.iter().any(|(name, joined)| {
+                    wanted.iter().any(|w| {
+                        w == name || joined.network.as_str() == w || (w.len() >= 12 && joined.network.as_str().starts_with(w.as_str()))
+                    })
                 })
-            })
         })
     }
 }
