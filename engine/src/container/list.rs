@@ -3,8 +3,8 @@
 use super::effective::NetworkMode;
 use super::record::{Entry, Record};
 use super::request::ContainerFilter;
-use super::spec::Resources;
 use super::spec::EndpointSpec;
+use super::spec::Resources;
 use super::view::{Container, EndpointView, OverlayView, State};
 use crate::engine::Engine;
 use crate::filter::{self, Filters};

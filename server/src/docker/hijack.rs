@@ -408,10 +408,11 @@ mod tests {
             }),
         );
         tokio::spawn(async move { axum::serve(listener, app).await });
+        let json = "Content-Type: application/json\r\n";
         let chunked = "Transfer-Encoding: chunked\r\n\r\nc\r\n{\"Tty\":true}\r\n0\r\n\r\n";
         for body in ["Content-Length: 12\r\n\r\n{\"Tty\":true}", chunked] {
             let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-            let request = format!("POST /start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n{body}early");
+            let request = format!("POST /start HTTP/1.1\r\nHost: d\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n{json}{body}early");
             client.write_all(request.as_bytes()).await.unwrap();
             client.shutdown().await.unwrap();
             let mut got = String::new();
