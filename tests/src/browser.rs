@@ -49,6 +49,8 @@ impl Place {
             for words in ["link set lo up", "link add away type bridge", "addr add 192.0.2.1/24 dev away", "link set away up"] {
                 crate::Output::of(Command::new("ip").args(words.split(' '))).succeeded();
             }
+            // Ports that the host's kernel gives to listeners stay free here for `reach`.
+            std::fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10000 20000").expect("other ports for clients");
             File::open("/proc/thread-self/ns/net").expect("our own namespace")
         });
         Self(made.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
