@@ -24,6 +24,8 @@ pub struct App {
     pub operations: crate::operations::Operations,
     /// Shells that were asked for and not opened yet.
     pub tickets: crate::pages::shell::Tickets,
+    /// Sessions and builds of BuildKit's clients.
+    pub buildkit: crate::docker::buildkit::Door,
 }
 
 impl App {
@@ -40,6 +42,7 @@ impl App {
             config: Arc::new(config),
             operations: crate::operations::Operations::default(),
             tickets: crate::pages::shell::Tickets::default(),
+            buildkit: crate::docker::buildkit::Door::default(),
         })
     }
 }

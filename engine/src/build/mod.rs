@@ -1,13 +1,17 @@
 //! The builder: a Dockerfile and a context become an image.
 //!
-//! `dockerfile` reads the file, `plan` finds the stages that are needed, `ignore` thins the context, `work` goes through
-//! the instructions, `run` and `transfer` carry out those that touch files, `builds` remembers what came of them. Untrusted
-//! bytes (the context, layers, trees) are read by workers only; `RUN` is a container like any other, with the same
-//! judgement, limits and network.
+//! `context` brings the files here (`client`: from one that stays connected), `dockerfile` reads the file, `plan` finds the
+//! stages that are needed, `ignore` thins the context, `work` goes through the instructions, `run` and `transfer` carry out
+//! those that touch files, `builds` remembers what came of them, `tell` says what happens. Untrusted bytes (the context,
+//! layers, trees) are read by workers only; `RUN` is a container like any other, with the same judgement, limits and network.
 
+mod agent;
 mod builds;
+mod client;
+mod context;
 pub mod dockerfile;
 mod facade;
+mod files;
 pub mod ignore;
 mod mounts;
 mod plan;
@@ -15,6 +19,7 @@ mod request;
 mod run;
 mod scope;
 mod stage;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod transfer;
@@ -22,4 +27,6 @@ mod work;
 
 pub(crate) use builds::Builds;
 pub use builds::{BuildCacheEntry, PruneBuilds};
-pub use request::{BuildEvent, BuildEvents, BuildRequest, StepFailed};
+pub use client::{Agent, BuildClient, ContextFrom, Conversation, NamedContext, SECRET_MAX, Wanted};
+pub use files::ImageTree;
+pub use request::{BuildEvent, BuildEvents, BuildRequest, End, StepFailed, Vertex, failure};

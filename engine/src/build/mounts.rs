@@ -152,7 +152,11 @@ pub(super) fn read(text: &str, escape: char, variables: &dyn words::Variables) -
         _ => {
             if mount.id.is_empty() {
                 let base = mount.target.rsplit('/').next().unwrap_or_default();
-                mount.id = if mount.kind == Kind::Secret { base.to_owned() } else { mount.target.clone() };
+                mount.id = match mount.kind {
+                    Kind::Secret => base.to_owned(),
+                    Kind::Ssh => "default".to_owned(),
+                    _ => mount.target.clone(),
+                };
             }
             if mount.kind == Kind::Secret && mount.target.is_empty() && mount.env.is_none() {
                 mount.target = format!("/run/secrets/{}", mount.id.rsplit('/').next().unwrap_or_default());

@@ -1,7 +1,13 @@
 //! Which stages are needed, and in which order: those that the target is built on, copies from or mounts, and no others.
 
+use super::client::NamedContext;
 use super::dockerfile::{Dockerfile, Instruction, Located};
+use crate::image::Reference;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Named contexts by name: they come before stages and images of that name.
+pub(super) type Contexts = BTreeMap<String, NamedContext>;
 
 /// What is below a stage.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +18,8 @@ pub(super) enum Base {
     Stage(usize),
     /// An image.
     Image(String),
+    /// A folder, by the name of its context.
+    Folder(String),
 }
 
 /// The stages to build.
@@ -30,13 +38,32 @@ pub(super) enum From {
     Stage(usize),
     /// An image.
     Image(String),
+    /// A folder, by the name of its context.
+    Folder(String),
+}
+
+/// What a name stands for among the named contexts: by itself, or as the image reference it is.
+pub(super) fn named<'a>(contexts: &'a Contexts, name: &str) -> Option<(&'a str, &'a NamedContext)> {
+    let whole = |name: &str| name.parse::<Reference>().map(|r| r.or_latest().canonical()).ok();
+    let lower = name.to_ascii_lowercase();
+    let found = contexts.iter().find(|(key, _)| key.to_ascii_lowercase() == lower);
+    let found = found.or_else(|| {
+        let wanted = whole(name)?;
+        contexts.iter().find(|(key, _)| whole(key).as_ref() == Some(&wanted))
+    });
+    found.map(|(key, context)| (key.as_str(), context))
 }
 
 /// What `--from` of an instruction in stage `here` means.
 ///
 /// # Errors
 /// `Invalid` when it is the stage itself or one that comes later.
-pub(super) fn from(file: &Dockerfile, here: usize, text: &str) -> Result<From> {
+pub(super) fn from(file: &Dockerfile, here: usize, text: &str, contexts: &Contexts) -> Result<From> {
+    match named(contexts, text) {
+        Some((_, NamedContext::Image(image))) => return Ok(From::Image(image.clone())),
+        Some((name, NamedContext::Folder(_))) => return Ok(From::Folder(name.to_owned())),
+        None => {}
+    }
     let lower = text.to_ascii_lowercase();
     let by_name = file.stages.iter().position(|s| s.name.as_ref() == Some(&lower));
     let stage = match (by_name, text.parse::<usize>()) {
@@ -70,12 +97,17 @@ pub(super) fn froms(instruction: &Instruction) -> Vec<String> {
 ///
 /// # Errors
 /// `Invalid` for an unknown target or a stage that needs a later one.
-pub(super) fn plan(file: &Dockerfile, names: &[String], target: &str) -> Result<Plan> {
+pub(super) fn plan(file: &Dockerfile, names: &[String], target: &str, contexts: &Contexts) -> Result<Plan> {
     let bases: Vec<Base> = names
         .iter()
         .enumerate()
         .map(|(here, name)| {
             let lower = name.to_ascii_lowercase();
+            match named(contexts, name) {
+                Some((_, NamedContext::Image(image))) => return Base::Image(image.clone()),
+                Some((name, NamedContext::Folder(_))) => return Base::Folder(name.to_owned()),
+                None => {}
+            }
             if lower == "scratch" {
                 return Base::Scratch;
             }
@@ -105,7 +137,7 @@ pub(super) fn plan(file: &Dockerfile, names: &[String], target: &str) -> Result<
         }
         for Located { instruction, .. } in &file.stages[here].instructions {
             for text in froms(instruction) {
-                if let From::Stage(stage) = from(file, here, &text)? {
+                if let From::Stage(stage) = from(file, here, &text, contexts)? {
                     open.push(stage);
                 }
             }
@@ -122,7 +154,7 @@ mod tests {
     fn planned(text: &str, target: &str) -> Result<Vec<usize>> {
         let file = Dockerfile::parse(text.as_bytes()).unwrap();
         let names: Vec<String> = file.stages.iter().map(|s| s.from.clone()).collect();
-        plan(&file, &names, target).map(|p| p.order)
+        plan(&file, &names, target, &Contexts::new()).map(|p| p.order)
     }
 
     const FILE: &str = "FROM a AS base\nFROM base AS build\nRUN x\nFROM b AS unused\nFROM scratch AS docs\nCOPY --from=1 /x /\nFROM base\nCOPY --from=build /o /o\nCOPY --from=nginx /n /n\nRUN --mount=type=bind,from=docs,target=/d y";
@@ -134,6 +166,21 @@ mod tests {
         assert_eq!(planned(FILE, "UNUSED").unwrap(), [2]);
         assert_eq!(planned(FILE, "3").unwrap(), [0, 1, 3]);
         assert!(planned(FILE, "nope").unwrap_err().to_string().contains("failed to reach build target nope"));
+    }
+
+    #[test]
+    fn named_contexts_come_first() {
+        let file = Dockerfile::parse(b"FROM alpine AS a\nFROM other\nCOPY --from=a /x /\nCOPY --from=docs /y /").unwrap();
+        let names: Vec<String> = file.stages.iter().map(|s| s.from.clone()).collect();
+        let contexts = Contexts::from([
+            ("docker.io/library/other:latest".to_owned(), NamedContext::Image("mine:1".to_owned())),
+            ("A".to_owned(), NamedContext::Image("stand-in".to_owned())),
+            ("docs".to_owned(), NamedContext::Folder("docs".to_owned())),
+        ]);
+        let plan = plan(&file, &names, "", &contexts).unwrap();
+        // The stage is not built where something else has its name.
+        assert_eq!((plan.order, &plan.bases[1]), (vec![1], &Base::Image("mine:1".to_owned())));
+        assert_eq!(from(&file, 1, "docs", &contexts).unwrap(), From::Folder("docs".to_owned()));
     }
 
     #[test]

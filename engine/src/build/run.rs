@@ -6,6 +6,7 @@ use super::mounts::{self, Kind, Sharing};
 use super::request::{BuildEvent, StepFailed};
 use super::scope::{PROXIES, at, env_value};
 use super::stage::State;
+use super::tell::cancelled;
 use super::transfer::Source;
 use super::work::Work;
 use crate::container::ContainerSpec;
@@ -23,6 +24,9 @@ use std::sync::Arc;
 struct Prepared {
     mounts: Vec<StepMount>,
     tmpfs: Vec<(String, String)>,
+    /// Environment that is in no specification: secrets, and where the agent is.
+    env: Vec<(String, PathBuf)>,
+    agent: Option<String>,
     /// Locks of cache folders, held as long as it runs.
     locks: Vec<Arc<tokio::sync::Mutex<()>>>,
     guards: Vec<tokio::sync::OwnedMutexGuard<()>>,
@@ -77,7 +81,7 @@ impl Work {
             };
             let content = match &from {
                 Source::Layers(_, id) => id.clone(),
-                Source::Context => {
+                Source::Folder(_) => {
                     let root = self.source_root(&from).await?;
                     let source = if mount.source.is_empty() { ".".to_owned() } else { mount.source.clone() };
                     let selection = Selection { sources: vec![source], strict: true, ..Selection::default() };
@@ -113,6 +117,9 @@ impl Work {
         let mut env = state.config.env.clone();
         let more = args.into_iter().chain(proxies).filter(|(name, _)| env_value(&state.config.env, name).is_none());
         env.extend(more.map(|(name, value)| format!("{name}={value}")));
+        if let Some(socket) = &prepared.agent {
+            env.push(format!("SSH_AUTH_SOCK={socket}"));
+        }
         let mut spec = ContainerSpec {
             image: state.image.hex()[..12].to_owned(),
             user: state.config.user.clone(),
@@ -122,6 +129,7 @@ impl Work {
             working_dir: if state.config.working_dir.is_empty() { "/".to_owned() } else { state.config.working_dir.clone() },
             ..ContainerSpec::default()
         };
+        spec.hostname = self.request.hostname.clone();
         spec.host.network_mode = network;
         spec.host.extra_hosts = self.request.extra_hosts.clone();
         spec.host.shm_size = self.request.shm_size;
@@ -135,10 +143,10 @@ impl Work {
             image: state.image,
             platform: state.platform.os.clone(),
             layers: state.layers.iter().map(|l| l.path.clone()).collect(),
-            step: Step { mounts: prepared.mounts },
+            step: Step { mounts: prepared.mounts, secret_env: prepared.env },
         };
         let engine = self.engine.clone();
-        let (code, entry) = engine.run_step(&self.who, step, &self.cancel, &self.events).await?;
+        let (code, entry) = engine.run_step(&self.who, step, &self.tell.cancel, &self.tell.events, self.vertex).await?;
         let layer = if code == 0 { self.pack(&engine.step_upper(&entry)).await } else { Ok(None) };
         let id = entry.id.clone();
         engine.drop_step(&entry).await;
@@ -146,7 +154,7 @@ impl Work {
         self.tell(BuildEvent::Removed(id)).await?;
         if code != 0 {
             let text = format!("The command '{shown_command}' returned a non-zero code: {code}");
-            return Err(Error::new(ErrorKind::Invalid, text).because(StepFailed { code }));
+            return Err(Error::new(ErrorKind::Invalid, text).because(StepFailed { code, command: shown_command }));
         }
         self.keep(state, &[key], layer?, created_by).await
     }
@@ -162,14 +170,24 @@ impl Work {
                 prepared.tmpfs.push((target, format!("rw,exec,mode=1777{size}")));
             }
             Kind::Ssh => {
-                if mount.required {
-                    return Err(Error::unsupported("RUN --mount=type=ssh"));
+                let id = if mount.id.is_empty() { "default" } else { &mount.id };
+                let target =
+                    if mount.target.is_empty() { format!("/run/buildkit/ssh_agent.{}", prepared.mounts.len()) } else { target.clone() };
+                match self.agent(id, mount.mode.unwrap_or(0o600), (mount.uid, mount.gid)).await? {
+                    Some(socket) => {
+                        // The first is what programs find; others are named by their targets.
+                        prepared.agent.get_or_insert(target.clone());
+                        prepared.mounts.push(StepMount { target, ..put(StepSource::Path(socket), "") });
+                    }
+                    None if mount.required => {
+                        return Err(Error::invalid(format!("ssh agent {id} is required, and the client forwards none of that id (--ssh)")));
+                    }
+                    None => {}
                 }
             }
-            Kind::Secret => match self.request.secrets.get(&mount.id) {
-                None if mount.required => return Err(Error::invalid(format!("secret {} not found: it is required", mount.id))),
+            Kind::Secret => match self.secret(&mount.id).await? {
+                None if mount.required => return Err(Error::invalid(format!("secret {}: not found", mount.id))),
                 None => {}
-                Some(_) if mount.env.is_some() => return Err(Error::unsupported("RUN --mount=type=secret,env=…")),
                 Some(content) => {
                     let folder = &self.folder.secrets;
                     let doing = || "giving a step its secret".to_owned();
@@ -179,6 +197,12 @@ impl Work {
                     let file = folder.join(uuid::Uuid::new_v4().simple().to_string());
                     std::fs::write(&file, content).doing(doing)?;
                     std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mount.mode.unwrap_or(0o400))).doing(doing)?;
+                    if let Some(name) = &mount.env {
+                        prepared.env.push((name.clone(), file.clone()));
+                        if mount.target.is_empty() {
+                            return Ok(());
+                        }
+                    }
                     let id =
                         |n: u32| self.base.checked_add(n).filter(|_| n < 65_536).ok_or_else(|| Error::invalid(format!("invalid id {n}")));
                     chown(&file, Some(id(mount.uid)?), Some(id(mount.gid)?)).doing(doing)?;
@@ -189,8 +213,8 @@ impl Work {
                 let source = self.source(here, mount.from.as_deref()).await?;
                 let writable = !mount.read_only;
                 let source = match source {
-                    Source::Context if !writable => StepSource::Path(self.context()),
-                    Source::Context => StepSource::Layers { layers: vec![self.context()], scratch: self.scratch()?, idmapped: false },
+                    Source::Folder(path) if !writable => StepSource::Path(path),
+                    Source::Folder(path) => StepSource::Layers { layers: vec![path], scratch: self.scratch()?, idmapped: false },
                     Source::Layers(layers, _) => StepSource::Layers {
                         layers: layers.into_iter().map(|l| l.path).collect(),
                         scratch: self.scratch()?,
@@ -205,6 +229,19 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// A secret: of the request, else of the client.
+    async fn secret(&self, id: &str) -> Result<Option<Vec<u8>>> {
+        if let Some(content) = self.request.secrets.get(id) {
+            return Ok(Some(content.clone()));
+        }
+        let Some(client) = &self.request.client else { return Ok(None) };
+        let secret = client.secret(id).await?;
+        if secret.as_ref().is_some_and(|s| s.len() > super::client::SECRET_MAX) {
+            return Err(Error::invalid(format!("secret {id} is larger than {} bytes", super::client::SECRET_MAX)));
+        }
+        Ok(secret)
     }
 
     /// The folder of a cache mount: the tenant's own by its id, or a passing one where it is private and taken.
@@ -224,7 +261,7 @@ impl Work {
             Sharing::Locked => {
                 let guard = tokio::select! {
                     guard = lock.clone().lock_owned() => guard,
-                    () = self.cancel.cancelled() => return Err(Error::conflict("the build was cancelled")),
+                    () = self.tell.cancel.cancelled() => return Err(cancelled()),
                 };
                 prepared.guards.push(guard);
             }

@@ -4,7 +4,7 @@ use super::builds::key;
 use super::dockerfile::{Command, Instruction, words};
 use super::scope::{Given, env_value, set_env};
 use crate::image::build::BuiltLayer;
-use crate::image::{History, ImageConfig, Platform};
+use crate::image::{CachedStep, History, ImageConfig, Platform};
 use crate::{Digest, Result, container};
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ pub(super) struct State {
     pub args: Vec<(String, Option<String>)>,
     /// When the newest of its files were made; `None`: there are none.
     pub created: Option<jiff::Timestamp>,
+    /// Its steps, as an image carries them for later builds.
+    pub cache: Vec<CachedStep>,
     /// Whether this stage said CMD: an ENTRYPOINT then leaves it.
     pub cmd_set: bool,
 }
@@ -42,6 +44,7 @@ impl State {
             image: Digest::of(b""),
             args: Vec::new(),
             created: None,
+            cache: Vec::new(),
             cmd_set: false,
         }
     }

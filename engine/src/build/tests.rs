@@ -167,9 +167,9 @@ impl Bench {
             match event {
                 BuildEvent::Step { text, .. } => log.push_str(&format!("STEP {text}\n")),
                 BuildEvent::Cached => log.push_str("CACHED\n"),
-                BuildEvent::Output(_, bytes) => log.push_str(&String::from_utf8_lossy(&bytes)),
+                BuildEvent::Output(_, _, bytes) => log.push_str(&String::from_utf8_lossy(&bytes)),
                 BuildEvent::Warning(text) => log.push_str(&text),
-                BuildEvent::Built(id, _) => return Outcome { image: Ok(id), log },
+                BuildEvent::Built(id, ..) => return Outcome { image: Ok(id), log },
                 BuildEvent::Failed(error) => return Outcome { image: Err(error), log },
                 _ => {}
             }
@@ -403,7 +403,10 @@ async fn a_failing_run_ends_the_build_with_its_code() {
     let out = bench.build("FROM bb\nRUN echo before; exit 7\nRUN echo never", &[]).await;
     assert_eq!(out.error(), "The command '/bin/sh -c echo before; exit 7' returned a non-zero code: 7");
     let error = out.image.as_ref().unwrap_err();
-    assert_eq!(error.source().and_then(|s| s.downcast_ref::<StepFailed>()), Some(&StepFailed { code: 7 }));
+    assert_eq!(
+        error.source().and_then(|s| s.downcast_ref::<StepFailed>()),
+        Some(&StepFailed { code: 7, command: "/bin/sh -c exit 7".into() })
+    );
     assert!(out.log.contains("before") && !out.log.contains("STEP RUN echo never"));
     // What failed is not remembered.
     assert_eq!(bench.build("FROM bb\nRUN echo before; exit 7", &[]).await.cached(), 0);

@@ -1,6 +1,7 @@
 //! COPY and ADD: what they would read is known before they are carried out, so that what did not change is not done again.
 
 use super::builds::key;
+use super::client::NamedContext;
 use super::dockerfile::{Located, Transfer, words};
 use super::plan::{self, From};
 use super::scope::at;
@@ -10,18 +11,22 @@ use crate::image::build::BuiltLayer;
 use crate::worker::{CopyPlan, Selection, TreeDigest, TreeJob};
 use crate::{Doing, Error, Result};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 /// Where files come from.
 pub(super) enum Source {
-    Context,
+    /// The context, or a named one.
+    Folder(PathBuf),
+    /// A stage or an image, and what stands for it in keys.
     Layers(Vec<BuiltLayer>, String),
 }
 
 impl Work {
     /// What a `--from` leads to.
     pub(super) async fn source(&mut self, here: usize, from: Option<&str>) -> Result<Source> {
-        let Some(from) = from else { return Ok(Source::Context) };
-        match plan::from(&self.file, here, from)? {
+        let Some(from) = from else { return Ok(Source::Folder(self.context().await?)) };
+        match plan::from(&self.file, here, from, &self.request.contexts)? {
+            From::Folder(name) => Ok(Source::Folder(self.folder_of(&name).await?)),
             From::Stage(stage) => {
                 let state = self.stages.get(&stage).ok_or_else(|| Error::invalid(format!("stage {from} is not built yet")))?;
                 Ok(Source::Layers(state.layers.clone(), state.chain()))
@@ -38,12 +43,40 @@ impl Work {
     /// Its root folder, ids as the tenant's namespace has them.
     pub(super) async fn source_root(&mut self, source: &Source) -> Result<OwnedFd> {
         match source {
-            Source::Context => {
-                let path = self.context();
-                Ok(std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?.into())
-            }
+            Source::Folder(path) => Ok(std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?.into()),
             Source::Layers(layers, _) => Ok(self.root(&layers.clone()).await?.0),
         }
+    }
+
+    /// The folder of a named context.
+    pub(super) async fn folder_of(&mut self, name: &str) -> Result<PathBuf> {
+        match plan::named(&self.request.contexts, name) {
+            Some((name, NamedContext::Folder(folder))) => {
+                let (name, folder) = (name.to_owned(), folder.clone());
+                self.named_folder(&name, &folder).await
+            }
+            _ => Err(Error::invalid(format!("the named context {name} is no folder"))),
+        }
+    }
+
+    /// All files of a named context as a stage's: `FROM` of a folder.
+    pub(super) async fn all_of(&mut self, state: &mut State, name: &str) -> Result<()> {
+        let source = Source::Folder(self.folder_of(name).await?);
+        let selection = Selection { sources: vec![".".to_owned()], strict: true, ..Selection::default() };
+        let from = self.source_root(&source).await?;
+        let digest = self.digest(&from, &selection).await?;
+        let key = key(&[b"context", state.chain().as_bytes(), digest.as_bytes()]);
+        let created_by = format!("FROM {name}");
+        if self.recall(state, std::slice::from_ref(&key), &created_by).await? {
+            return Ok(());
+        }
+        let (root, scratch) = self.root(&state.layers).await?;
+        let plan = CopyPlan { selection, dest: "/".to_owned(), ..CopyPlan::default() };
+        let workers = self.engine.images_handle().workers();
+        workers.tree::<()>(self.base, root.as_fd(), Some(from.as_fd()), &TreeJob::Copy(plan)).await?;
+        drop((root, from));
+        let layer = self.pack(&scratch.join("upper")).await?;
+        self.keep(state, &[key], layer, created_by).await
     }
 
     /// Digest of what a selection picks.
@@ -109,7 +142,7 @@ impl Work {
                 .because(e)
         };
         let source = self.source(here, transfer.from.as_deref()).await.map_err(failed)?;
-        let selection = Selection { sources, parents: transfer.parents, exclude, strict: matches!(source, Source::Context) };
+        let selection = Selection { sources, parents: transfer.parents, exclude, strict: matches!(source, Source::Folder(_)) };
         let unpack = if transfer.add { transfer.unpack.unwrap_or(true) } else { false };
 
         let how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;

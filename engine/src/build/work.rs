@@ -1,14 +1,16 @@
 //! A build at work: stages in order, each instruction carried out or found remembered.
 
+use super::agent::Agents;
 use super::builds::{key, make_folder};
 use super::dockerfile::{Dockerfile, Instruction, Located, parse_instruction};
 use super::plan::{Base, Plan};
 use super::request::{BuildEvent, BuildRequest};
 use super::scope::{Given, at};
 use super::stage::State;
+use super::tell::{Teller, cancelled};
 use crate::engine::Engine;
 use crate::image::build::{Assembly, BuiltLayer};
-use crate::image::{Image, Platform, PullRequest, Reference};
+use crate::image::{CachedStep, Image, Platform, PullRequest, Reference};
 use crate::inventory::builds as rows;
 use crate::progress::Progress;
 use crate::{Digest, Doing, Error, Result, Subject};
@@ -16,8 +18,6 @@ use futures_util::StreamExt;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use tokio::sync::mpsc;
-use tokio_util::sync::CancellationToken;
 
 /// Everything one build has.
 pub(super) struct Work {
@@ -33,8 +33,28 @@ pub(super) struct Work {
     pub folder: Folder,
     /// First id of the tenant's block.
     pub base: u32,
-    pub events: mpsc::Sender<BuildEvent>,
-    pub cancel: CancellationToken,
+    pub tell: Teller,
+    /// Patterns of what the context leaves out.
+    pub ignored: Vec<String>,
+    /// Whether the client's context is here.
+    pub context_here: bool,
+    /// Folders of named contexts that are here.
+    pub named: HashMap<String, PathBuf>,
+    /// SSH agents that this build's RUNs can reach.
+    pub agents: Agents,
+    /// The vertex at work; 0: none.
+    pub vertex: u32,
+    /// Whether it turned out to be remembered.
+    remembered: bool,
+    /// Whether a base image had to be pulled for it.
+    pulled: bool,
+    /// Steps of the images that are this build's cache (`--cache-from`). They are no more than that: nothing of them is
+    /// remembered for builds that do not name the image.
+    imported: HashMap<String, (Option<BuiltLayer>, jiff::Timestamp)>,
+    /// Whether the stage at work may not use what is remembered.
+    uncached_stage: bool,
+    /// The last vertex of each stage.
+    tips: HashMap<usize, u32>,
     pub stages: HashMap<usize, State>,
     images: HashMap<(String, String), Image>,
     used: Vec<String>,
@@ -81,8 +101,7 @@ impl Work {
         platform: Platform,
         folder: Folder,
         base: u32,
-        events: mpsc::Sender<BuildEvent>,
-        cancel: CancellationToken,
+        tell: Teller,
     ) -> Self {
         let steps = plan.order.iter().map(|i| file.stages[*i].instructions.len() + 1).sum::<usize>();
         let total = steps + file.global.len() + usize::from(!request.labels.is_empty());
@@ -98,8 +117,17 @@ impl Work {
             platform,
             folder,
             base,
-            events,
-            cancel,
+            tell,
+            ignored: Vec::new(),
+            context_here: false,
+            named: HashMap::new(),
+            agents: Agents::default(),
+            vertex: 0,
+            remembered: false,
+            pulled: false,
+            imported: HashMap::new(),
+            uncached_stage: false,
+            tips: HashMap::new(),
             stages: HashMap::new(),
             images: HashMap::new(),
             used: Vec::new(),
@@ -112,11 +140,60 @@ impl Work {
 
     /// Tells something. Nobody listens any more: then the build is over.
     pub async fn tell(&self, event: BuildEvent) -> Result<()> {
-        tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => Err(Error::conflict("the build was cancelled")),
-            sent = self.events.send(event) => sent.map_err(|_| Error::conflict("the build was cancelled")),
+        self.tell.tell(event).await
+    }
+
+    /// Begins the vertex of an instruction, after what its stage did so far and what it copies from.
+    async fn open(&mut self, here: usize, name: String, line: usize, froms: &[usize]) -> Result<()> {
+        let inputs = std::iter::once(&here).chain(froms).filter_map(|stage| self.tips.get(stage).copied()).collect();
+        self.remembered = false;
+        self.vertex = self.tell.begin(name, line, inputs).await?;
+        self.tips.insert(here, self.vertex);
+        Ok(())
+    }
+
+    /// Ends it.
+    async fn close<T>(&mut self, outcome: &Result<T>) -> Result<()> {
+        let vertex = std::mem::take(&mut self.vertex);
+        // A cancelled build tells nothing; its outcome says so already.
+        match self.tell.end(vertex, outcome, self.remembered).await {
+            Err(error) if outcome.is_ok() => Err(error),
+            _ => Ok(()),
         }
+    }
+
+    /// `[build 2/5] `: the stage where there are several, and how far it is among the instructions that have a vertex.
+    fn counted(&self, here: usize, done: usize) -> String {
+        let own = |located: &Located| has_vertex(&located.instruction);
+        let stage = &self.file.stages[here];
+        let first = usize::from(matches!(self.plan.bases[here], Base::Image(_) | Base::Folder(_)));
+        let total = first + stage.instructions.iter().filter(|l| own(l)).count();
+        let width = total.max(done).to_string().len();
+        match (&stage.name, self.file.stages.len()) {
+            (_, 1) => format!("[{done:width$}/{total}] "),
+            (Some(name), _) => format!("[{name} {done:width$}/{total}] "),
+            (None, _) => format!("[stage-{here} {done:width$}/{total}] "),
+        }
+    }
+
+    /// One instruction, with its vertex if it has one.
+    async fn step(&mut self, here: usize, state: &mut State, located: &Located, done: &mut usize) -> Result<()> {
+        if !has_vertex(&located.instruction) {
+            return self.instruction(here, state, located).await;
+        }
+        *done += 1;
+        let froms: Vec<usize> = super::plan::froms(&located.instruction)
+            .iter()
+            .filter_map(|text| match super::plan::from(&self.file, here, text, &self.request.contexts) {
+                Ok(super::plan::From::Stage(stage)) => Some(stage),
+                _ => None,
+            })
+            .collect();
+        let name = format!("{}{}", self.counted(here, *done), located.text);
+        self.open(here, name, located.line, &froms).await?;
+        let outcome = self.instruction(here, state, located).await;
+        self.close(&outcome).await?;
+        outcome
     }
 
     async fn begin(&mut self, text: &str) -> Result<()> {
@@ -128,6 +205,7 @@ impl Work {
     pub async fn run(&mut self) -> Result<Digest> {
         // Nothing is collected while layers are here that no image names yet.
         let _hold = self.engine.images_handle().hold().await;
+        self.import_caches().await?;
         for located in self.file.global.clone() {
             self.begin(&located.text).await?;
         }
@@ -136,7 +214,27 @@ impl Work {
         for here in order {
             let stage = self.file.stages[here].clone();
             self.begin(&stage.text).await?;
-            let mut state = self.base_of(here, &stage.platform, stage.line, &stage.text).await?;
+            let is = |wanted: &String| stage.name.as_ref().is_some_and(|name| wanted.eq_ignore_ascii_case(name));
+            self.uncached_stage = self.request.no_cache_stages.iter().any(is);
+            let mut done = 0;
+            if let Base::Image(name) = self.plan.bases[here].clone() {
+                done = 1;
+                let name = name.parse::<Reference>().map_or(name, |r| r.or_latest().canonical());
+                let shown = format!("{}FROM {name}", self.counted(here, 1));
+                self.open(here, shown, stage.line, &[]).await?;
+            }
+            let outcome = self.base_of(here, &stage.platform, stage.line, &stage.text).await;
+            if self.vertex != 0 {
+                // What is here already costs nothing, and is shown so.
+                self.remembered = !std::mem::take(&mut self.pulled);
+                self.close(&outcome).await?;
+            }
+            let mut state = outcome?;
+            if let Base::Stage(below) = self.plan.bases[here]
+                && let Some(tip) = self.tips.get(&below).copied()
+            {
+                self.tips.insert(here, tip);
+            }
             self.tell(BuildEvent::Done(state.id())).await?;
             let triggers = std::mem::take(&mut state.config.on_build);
             if !triggers.is_empty() {
@@ -146,12 +244,12 @@ impl Work {
             for trigger in triggers {
                 let mut located = parse_instruction(&trigger, '\\')?;
                 located.line = stage.line;
-                self.instruction(here, &mut state, &located).await?;
+                self.step(here, &mut state, &located, &mut done).await?;
                 self.tell(BuildEvent::Done(state.id())).await?;
             }
             for located in &stage.instructions {
                 self.begin(&located.text).await?;
-                self.instruction(here, &mut state, located).await?;
+                self.step(here, &mut state, located, &mut done).await?;
                 self.tell(BuildEvent::Done(state.id())).await?;
             }
             self.stages.insert(here, state);
@@ -168,6 +266,35 @@ impl Work {
         self.finish(state).await
     }
 
+    /// Reads what the images of `--cache-from` carry. One that cannot be had is no reason to fail.
+    async fn import_caches(&mut self) -> Result<()> {
+        if self.request.no_cache {
+            return Ok(());
+        }
+        let platform = self.platform.clone();
+        for name in self.request.cache_from.clone() {
+            self.vertex = self.tell.begin(format!("importing cache manifest from {name}"), 0, Vec::new()).await?;
+            let outcome = async {
+                let image = self.image(&name, &platform).await?;
+                self.engine.images_handle().build_cache_of(self.who.tenant, &image.id).await
+            }
+            .await;
+            self.remembered = false;
+            self.close(&outcome).await?;
+            match outcome {
+                Ok(steps) => {
+                    for (keys, layer, made) in steps {
+                        self.imported.extend(keys.into_iter().map(|key| (key, (layer.clone(), made))));
+                    }
+                }
+                Err(error) if self.tell.cancel.is_cancelled() => return Err(error),
+                Err(error) => tracing::debug!(?error, "a build's cache image cannot be had"),
+            }
+        }
+        self.pulled = false;
+        Ok(())
+    }
+
     async fn finish(&mut self, state: State) -> Result<Digest> {
         let names: Vec<Reference> = self.request.tags.iter().map(|t| Ok(t.parse::<Reference>()?.or_latest())).collect::<Result<_>>()?;
         let familiar: Vec<String> = names.iter().map(|n| format!("{}:{}", n.familiar_name(), n.tag().unwrap_or("latest"))).collect();
@@ -181,8 +308,9 @@ impl Work {
             platform: state.platform,
             created,
             names,
+            build_cache: if self.request.inline_cache { state.cache } else { Vec::new() },
         };
-        let image = self.engine.images_handle().assemble(self.who.tenant, assembly).await?;
+        let (image, fresh) = self.engine.images_handle().assemble(self.who.tenant, assembly).await?;
         if !self.used.is_empty() {
             let mut tx = self.engine.inventory().begin().await?;
             rows::used(&mut tx, self.who.tenant, &self.used).await?;
@@ -191,7 +319,7 @@ impl Work {
         for name in &familiar {
             self.engine.tell_named(self.who.tenant, "tag", name).await;
         }
-        self.tell(BuildEvent::Built(image, familiar)).await?;
+        self.tell(BuildEvent::Built(image, familiar, fresh)).await?;
         Ok(image)
     }
 
@@ -209,6 +337,12 @@ impl Work {
             Base::Stage(stage) => {
                 let mut state = self.stages.get(&stage).cloned().ok_or_else(|| Error::invalid("a stage is not built yet"))?;
                 state.cmd_set = false;
+                Ok(state)
+            }
+            Base::Folder(name) => {
+                let mut state = State::scratch(platform);
+                self.open(here, format!("{}FROM {name}", self.counted(here, 1)), line, &[]).await?;
+                self.all_of(&mut state, &name).await.map_err(|e| self.in_line(line, text, e))?;
                 Ok(state)
             }
             Base::Image(name) => {
@@ -259,18 +393,23 @@ impl Work {
             Some(image) if !self.request.pull && suits(&image) => image,
             _ => {
                 let reference = name.parse::<Reference>()?.or_latest();
-                let auth = self.request.auths.get(reference.domain()).cloned();
+                let auth = match (self.request.auths.get(reference.domain()), &self.request.client) {
+                    (Some(auth), _) => Some(auth.clone()),
+                    (None, Some(client)) => client.credentials(reference.domain()).await?,
+                    (None, None) => None,
+                };
+                self.pulled = true;
                 let full = reference.to_string();
                 let request = PullRequest { image: full.clone(), tag: String::new(), platform: Some(platform.to_string()), auth };
                 let mut progress = self.engine.pull(&self.who, request).await?;
                 while let Some(fact) = tokio::select! {
                     fact = progress.next() => fact,
-                    () = self.cancel.cancelled() => return Err(Error::conflict("the build was cancelled")),
+                    () = self.tell.cancel.cancelled() => return Err(cancelled()),
                 } {
                     if let Progress::Failed(error) = fact {
                         return Err(error);
                     }
-                    self.tell(BuildEvent::Pull(fact)).await?;
+                    self.tell(BuildEvent::Pull(self.vertex, fact)).await?;
                 }
                 self.engine.images_handle().resolve(tenant, &full).await?
             }
@@ -318,16 +457,26 @@ impl Work {
 
     /// Looks for a remembered step; takes it over if there is one.
     pub async fn recall(&mut self, state: &mut State, keys: &[String], created_by: &str) -> Result<bool> {
-        if self.request.no_cache {
+        if self.request.no_cache || self.uncached_stage {
             return Ok(false);
         }
         for key in keys {
-            let Some((layer, made)) = self.engine.remembered_step(self.who.tenant, key).await? else { continue };
+            let found = match self.engine.remembered_step(self.who.tenant, key).await? {
+                Some(found) => found,
+                None => match self.imported.get(key) {
+                    Some(found) => found.clone(),
+                    None => continue,
+                },
+            };
+            let (layer, made) = found;
             let has_layer = layer.is_some();
+            let diff_id = layer.as_ref().map(|l| l.diff_id);
+            state.cache.push(CachedStep { keys: keys.to_vec(), layer: diff_id, made: made.as_millisecond() });
             state.layers.extend(layer);
             state.created = Some(made);
             state.remember(self.epoch, created_by.to_owned(), has_layer);
             self.used.push(key.clone());
+            self.remembered = true;
             self.tell(BuildEvent::Cached).await?;
             return Ok(true);
         }
@@ -345,6 +494,8 @@ impl Work {
         }
         crate::inventory::commit(tx).await?;
         let has_layer = layer.is_some();
+        let diff_id = layer.as_ref().map(|l| l.diff_id);
+        state.cache.push(CachedStep { keys: keys.to_vec(), layer: diff_id, made: now.as_millisecond() });
         state.layers.extend(layer);
         // As the database has it, so that a later build finds the same.
         state.created = Some(jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now));
@@ -396,9 +547,9 @@ impl Work {
         let first: String = text.lines().next().unwrap_or_default().chars().take(200).collect();
         Error::new(error.kind(), format!("{error}\n{line} | {first}")).because(error)
     }
+}
 
-    /// The context's folder.
-    pub fn context(&self) -> PathBuf {
-        self.folder.path.join("context")
-    }
+/// Whether an instruction is shown with a progress of its own: those that touch files are.
+fn has_vertex(instruction: &Instruction) -> bool {
+    matches!(instruction, Instruction::Run(_) | Instruction::Transfer(_) | Instruction::Workdir(_))
 }

@@ -133,8 +133,8 @@ impl Engine {
             (name, _) if name.is_empty() => entry.id.short().to_owned(),
             (name, _) => name.clone(),
         };
-        let process =
-            self.process(spec, &spec.process.argv, &spec.process.env, &spec.process.working_dir, &credentials, Extra::default())?;
+        let env = self.with_secret_env(entry, &spec.process.env)?;
+        let process = self.process(spec, &spec.process.argv, &env, &spec.process.working_dir, &credentials, Extra::default())?;
         let log_folder = self.log_folder(&entry.id);
         let (driver, max_size, max_files) = match &spec.log.driver {
             super::effective::LogDriver::None => (wire::LogDriver::Discard, 0, 1),

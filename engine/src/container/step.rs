@@ -27,6 +27,9 @@ use tokio_util::sync::CancellationToken;
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Step {
     pub mounts: Vec<StepMount>,
+    /// Variables whose values are in files of the build's, in memory: secrets are in no specification and no database.
+    #[serde(default)]
+    pub secret_env: Vec<(String, PathBuf)>,
 }
 
 /// Something of the build's own in a RUN. The engine made the source for this tenant; nothing a person wrote is a path of
@@ -92,6 +95,20 @@ impl Engine {
         Ok(())
     }
 
+    /// The environment of a container, with what is secret in it.
+    pub(super) fn with_secret_env(&self, entry: &Entry, env: &[String]) -> Result<Vec<String>> {
+        let mut env = env.to_vec();
+        for (name, file) in entry.fixed.step.iter().flat_map(|s| &s.secret_env) {
+            let value = std::fs::read(file).doing(|| format!("reading the secret for {name}"))?;
+            let value = String::from_utf8(value).map_err(|e| Error::invalid(format!("the secret for {name} is no text")).because(e))?;
+            if value.contains('\0') {
+                return Err(Error::invalid(format!("the secret for {name} has a NUL in it")));
+            }
+            env.push(format!("{name}={value}"));
+        }
+        Ok(env)
+    }
+
     /// Runs it to its end. Returns its exit code and the container, which the caller removes with [`Engine::drop_step`] when
     /// it has taken what it wants from the writable layer. Cancelled: the container is gone when this returns.
     ///
@@ -103,6 +120,7 @@ impl Engine {
         run: StepRun,
         cancel: &CancellationToken,
         events: &mpsc::Sender<BuildEvent>,
+        vertex: u32,
     ) -> Result<(i32, Arc<Entry>)> {
         let origin = Origin {
             image: run.image,
@@ -132,7 +150,7 @@ impl Engine {
                 () = cancel.cancelled() => return Err(Error::conflict("the build was cancelled")),
             } {
                 let chunk = chunk.doing(|| "reading a step's output".to_owned())?;
-                tell(BuildEvent::Output(chunk.stream, chunk.bytes)).await;
+                tell(BuildEvent::Output(vertex, chunk.stream, chunk.bytes)).await;
             }
             let code = tokio::select! {
                 ended = turns.wait_for(|t| t.exits > 0 || t.removed) => ended.map(|t| if t.removed { 137 } else { t.code }).unwrap_or(137),

@@ -5,7 +5,7 @@ use crate::container::spec::Healthcheck;
 use crate::image::{History, ImageConfig};
 use crate::{Digest, Error, Result};
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -36,7 +36,23 @@ pub struct ConfigFile {
     pub diff_ids: Vec<Digest>,
     /// Steps, oldest first; sizes unknown.
     pub history: Vec<History>,
+    /// What a build with `--cache-from` this image may take for done.
+    pub build_cache: Vec<CachedStep>,
 }
+
+/// A step that an image carries for later builds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CachedStep {
+    /// The names by which a builder knows it.
+    pub keys: Vec<String>,
+    /// The layer it made; `None`: it changed no file.
+    pub layer: Option<Digest>,
+    /// When, in milliseconds since 1970.
+    pub made: i64,
+}
+
+/// Where an image's configuration has them.
+const BUILD_CACHE: &str = "wharf.build-cache.v0";
 
 fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(d: D) -> Result<T, D::Error> {
     Ok(Option::<T>::deserialize(d)?.unwrap_or_default())
@@ -61,6 +77,8 @@ struct RawFile {
     rootfs: Option<RawRootfs>,
     #[serde(deserialize_with = "nullable")]
     history: Vec<RawHistory>,
+    #[serde(rename = "wharf.build-cache.v0")]
+    build_cache: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -189,6 +207,8 @@ impl ConfigFile {
                     size: 0,
                 })
                 .collect(),
+            // Somebody else's idea of it helps nobody, and hurts nobody.
+            build_cache: serde_json::from_value(raw.build_cache).unwrap_or_default(),
         })
     }
 
@@ -214,6 +234,9 @@ impl ConfigFile {
         put("rootfs", json!({"type": "layers", "diff_ids": self.diff_ids}));
         if !self.variant.is_empty() {
             put("variant", json!(self.variant));
+        }
+        if !self.build_cache.is_empty() {
+            put(BUILD_CACHE, json!(self.build_cache));
         }
         Value::Object(file).to_string()
     }

@@ -133,6 +133,32 @@ impl Engine {
         .await
     }
 
+    /// Removes an image that a build left without a name, unless it got one or a container uses it.
+    ///
+    /// # Errors
+    /// When the database cannot be written.
+    pub async fn forget_unnamed(&self, who: &Subject, image: &Digest) -> Result<()> {
+        let image = *image;
+        self.uncancelled(who, move |engine, who| async move {
+            let in_use = engine.uses_of_images(who.tenant).iter().any(|u| u.image == image);
+            let work = engine.images_handle().remove_unnamed(who.tenant, &image, in_use);
+            if engine.audited(&who, Action::ImageRemove, &image.to_string(), work).await? {
+                engine.tell_removals(who.tenant, &[Removal::Deleted(image)]);
+                engine.collect_layers();
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// An image under names that it need not have here, as one archive.
+    ///
+    /// # Errors
+    /// `NotFound` for an absent image, `Invalid` for a bad name.
+    pub async fn save_as(&self, who: &Subject, image: &str, names: &[String]) -> Result<ArchiveStream> {
+        self.audited(who, Action::ImageSave, image, self.images_handle().save_as(who.tenant, image, names)).await
+    }
+
     /// Removes images that no container uses and, unless the filter `dangling=false` is given, that have no name.
     ///
     /// # Errors

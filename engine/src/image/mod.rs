@@ -27,7 +27,7 @@ mod tests;
 mod transport;
 mod view;
 
-pub use config::{ConfigFile, Platform};
+pub use config::{CachedStep, ConfigFile, Platform};
 pub(crate) use facade::named;
 pub use pull::Distribution;
 pub use reference::Reference;

@@ -68,6 +68,13 @@ impl Reference {
         if self.domain == "docker.io" { self.familiar().to_owned() } else { self.repository() }
     }
 
+    /// The whole name, registry first: `docker.io/library/alpine:3`.
+    pub fn canonical(&self) -> String {
+        let tag = self.tag.as_ref().map(|t| format!(":{t}")).unwrap_or_default();
+        let digest = self.digest.as_ref().map(|d| format!("@{d}")).unwrap_or_default();
+        format!("{}{tag}{digest}", self.repository())
+    }
+
     /// With `latest` if it has neither tag nor digest.
     #[must_use]
     pub fn or_latest(mut self) -> Self {

@@ -80,6 +80,22 @@ impl Images {
         Ok((removals, freed))
     }
 
+    /// Removes an image if it has no name and no container uses it: what a build left that was wanted elsewhere.
+    pub(crate) async fn remove_unnamed(&self, tenant: TenantId, id: &Digest, in_use: bool) -> Result<bool> {
+        let mut tx = self.inner.inventory.begin().await?;
+        // Read again under the writer's lock: a name may have come since.
+        self.inner.changed(tenant);
+        let images = self.inner.images(tenant).await?;
+        let unnamed = images.iter().any(|i| i.row.id == *id && i.row.names.is_empty() && i.row.digests.is_empty());
+        if in_use || !unnamed || images.iter().any(|i| i.row.parent == Some(*id)) {
+            return Ok(false);
+        }
+        rows::drop_image(&mut tx, tenant, id, false).await?;
+        tx.commit().await.doing(|| "removing an image from the database".to_owned())?;
+        self.inner.changed(tenant);
+        Ok(true)
+    }
+
     /// Removes from disk what no image of any tenant needs. `in_use`: images of all tenants' containers, which stay even
     /// if their image was removed by force. Returns the bytes freed; zero also while images are coming in.
     pub async fn collect(&self, in_use: &[(TenantId, Digest)]) -> Result<u64> {

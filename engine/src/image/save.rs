@@ -57,7 +57,25 @@ impl Images {
         if chosen.is_empty() {
             return Err(Error::invalid("no image was named"));
         }
-        let parts = self.inner.parts(&chosen)?;
+        self.packed(&chosen)
+    }
+
+    /// One image under these names, whatever it is called here.
+    pub(crate) async fn save_as(&self, tenant: TenantId, image: &str, names: &[String]) -> Result<ArchiveStream> {
+        let images = self.inner.images(tenant).await?;
+        let (known, _) = find(&images, image)?;
+        let names = names
+            .iter()
+            .map(|name| {
+                let reference = name.parse::<Reference>()?.or_latest();
+                Ok((reference.repository(), reference.tag().unwrap_or("latest").to_owned()))
+            })
+            .collect::<Result<_>>()?;
+        self.packed(&[(known, names)])
+    }
+
+    fn packed(&self, chosen: &[(&Known, Vec<(String, String)>)]) -> Result<ArchiveStream> {
+        let parts = self.inner.parts(chosen)?;
         let (sender, receiver) = mpsc::channel(16);
         tokio::task::spawn_blocking(move || {
             let outcome = archive(parts, Chunks { sender: sender.clone() });

@@ -49,6 +49,20 @@ pub fn open_beneath(folder: BorrowedFd<'_>, path: &str) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat2(folder, path, flags, Mode::empty(), ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS)?)
 }
 
+/// A regular file below a folder, for reading; no link is followed and nothing is waited for.
+///
+/// # Errors
+/// As openat2(2); `InvalidInput` when it is no regular file.
+pub fn open_file_beneath(folder: BorrowedFd<'_>, path: &str) -> io::Result<std::fs::File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let fd = rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve)?;
+    if rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(&fd)?.st_mode) != rustix::fs::FileType::RegularFile {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    Ok(std::fs::File::from(fd))
+}
+
 /// Whether a descriptor is a folder's.
 ///
 /// # Errors

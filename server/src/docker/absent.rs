@@ -14,11 +14,6 @@ fn unsupported(what: &str) -> Failure {
     Error::unsupported(what).into()
 }
 
-/// `POST /grpc` and `POST /session`: BuildKit's doors.
-pub async fn buildkit() -> Answer {
-    Err(unsupported("BuildKit"))
-}
-
 /// `/containers/{id}/checkpoints…`
 pub async fn checkpoints() -> Answer {
     Err(unsupported("checkpoint and restore"))

@@ -181,7 +181,7 @@ fn answer(events: BuildEvents, quiet: bool) -> Response {
     let mut kept: Vec<Value> = Vec::new();
     let lines = events.flat_map(move |event| {
         let out = match &event {
-            BuildEvent::Built(id, _) => vec![json!({ "stream": format!("{id}\n") })],
+            BuildEvent::Built(id, ..) => vec![json!({ "stream": format!("{id}\n") })],
             BuildEvent::Failed(_) => kept.drain(..).chain(lines(&event)).collect(),
             other => {
                 kept.extend(lines(other));
@@ -200,21 +200,23 @@ fn lines(event: &BuildEvent) -> Vec<Value> {
         BuildEvent::Step { number, total, text: shown } => {
             vec![text(format!("Step {number}/{total} : {shown}")), text("\n".to_owned())]
         }
-        BuildEvent::Pull(fact) => match fact {
+        BuildEvent::Pull(_, fact) => match fact {
             Progress::Failed(_) => Vec::new(),
             fact => vec![wire::progress::progress(fact)],
         },
         BuildEvent::Cached => vec![text(" ---> Using cache\n".to_owned())],
         BuildEvent::Running(id) => vec![text(format!(" ---> Running in {}\n", id.short()))],
-        BuildEvent::Output(StreamKind::Stdout, bytes) => vec![text(String::from_utf8_lossy(bytes).into_owned())],
+        BuildEvent::Output(_, StreamKind::Stdout, bytes) => vec![text(String::from_utf8_lossy(bytes).into_owned())],
         // Bright red, as dockerd has always written it.
-        BuildEvent::Output(StreamKind::Stderr, bytes) => {
+        BuildEvent::Output(_, StreamKind::Stderr, bytes) => {
             vec![text(format!("\u{1b}[91m{}\u{1b}[0m", String::from_utf8_lossy(bytes)))]
         }
+        // For those who show vertexes.
+        BuildEvent::Definition(..) | BuildEvent::Begin(_) | BuildEvent::Transfer { .. } | BuildEvent::End(..) => Vec::new(),
         BuildEvent::Removed(id) => vec![text(format!(" ---> Removed intermediate container {}\n", id.short()))],
         BuildEvent::Warning(shown) => vec![text(shown.clone())],
         BuildEvent::Done(id) => vec![text(format!(" ---> {}\n", &id.hex()[..12]))],
-        BuildEvent::Built(id, names) => {
+        BuildEvent::Built(id, names, _) => {
             let mut all = vec![json!({ "aux": { "ID": id.to_string() } }), text(format!("Successfully built {}\n", &id.hex()[..12]))];
             all.extend(names.iter().map(|n| text(format!("Successfully tagged {n}\n"))));
             all
@@ -295,10 +297,10 @@ mod tests {
             BuildEvent::Step { number: 1, total: 4, text: "FROM bb".into() },
             BuildEvent::Done(image),
             BuildEvent::Running(id.clone()),
-            BuildEvent::Output(StreamKind::Stdout, Bytes::from_static(b"out\n")),
-            BuildEvent::Output(StreamKind::Stderr, Bytes::from_static(b"err\n")),
+            BuildEvent::Output(1, StreamKind::Stdout, Bytes::from_static(b"out\n")),
+            BuildEvent::Output(1, StreamKind::Stderr, Bytes::from_static(b"err\n")),
             BuildEvent::Removed(id.clone()),
-            BuildEvent::Built(image, vec!["leg:latest".into()]),
+            BuildEvent::Built(image, vec!["leg:latest".into()], true),
         ]
         .iter()
         .flat_map(lines)
@@ -320,7 +322,7 @@ mod tests {
             ]
         );
         let text = "The command '/bin/sh -c exit 7' returned a non-zero code: 7";
-        let error = Error::invalid(text).because(StepFailed { code: 7 });
+        let error = Error::invalid(text).because(StepFailed { code: 7, command: String::new() });
         assert_eq!(lines(&BuildEvent::Failed(error)), [json!({"errorDetail": {"code": 7, "message": text}, "error": text})]);
     }
 
@@ -332,7 +334,7 @@ mod tests {
         };
         let step = || BuildEvent::Step { number: 1, total: 1, text: "FROM x".into() };
         let id = Digest::of(b"x");
-        assert_eq!(body(vec![step(), BuildEvent::Built(id, vec![])]).await, format!("{{\"stream\":\"{id}\\n\"}}\r\n"));
+        assert_eq!(body(vec![step(), BuildEvent::Built(id, vec![], true)]).await, format!("{{\"stream\":\"{id}\\n\"}}\r\n"));
         let failed = body(vec![step(), BuildEvent::Failed(Error::invalid("no"))]).await;
         assert!(failed.contains("Step 1/1") && failed.contains("\"error\":\"no\""), "{failed}");
     }

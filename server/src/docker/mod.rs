@@ -8,6 +8,7 @@ mod absent;
 mod archive;
 mod ask;
 mod build;
+pub mod buildkit;
 mod containers;
 mod detach;
 pub mod error;
@@ -32,7 +33,7 @@ use crate::route::Routes;
 
 /// The routes of Docker's API, without the `/v1.NN` prefix, which is taken off before routing.
 pub fn routes() -> Routes {
-    system().merge(containers()).merge(images()).merge(networks_and_volumes()).merge(namesakes()).merge(absent())
+    system().merge(containers()).merge(images()).merge(networks_and_volumes()).merge(namesakes()).merge(buildkit()).merge(absent())
 }
 
 fn system() -> Routes {
@@ -132,13 +133,19 @@ fn namesakes() -> Routes {
     routes
 }
 
+fn buildkit() -> Routes {
+    let mut routes = Routes::docker().post("/grpc", Write, buildkit::grpc).post("/session", Write, buildkit::session);
+    for service in buildkit::SERVICES {
+        routes = routes.post(&format!("/{service}/{{method}}"), Write, buildkit::call);
+    }
+    routes
+}
+
 fn absent() -> Routes {
     let mut routes = Routes::docker()
         .post("/build", Write, build::build)
         .post("/build/prune", Write, build::prune)
         .post("/build/cancel", Write, build::cancel)
-        .post("/grpc", Write, absent::buildkit)
-        .post("/session", Write, absent::buildkit)
         .get("/containers/{id}/checkpoints", Read, absent::checkpoints)
         .post("/containers/{id}/checkpoints", Write, absent::checkpoints)
         .delete("/containers/{id}/checkpoints/{checkpoint}", Write, absent::checkpoints)

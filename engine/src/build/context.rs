@@ -1,0 +1,258 @@
+//! How a build's files come here: the Dockerfile, what is to be ignored, the context, named contexts. What comes from a
+//! client that stays connected is asked for when it is needed, and only what `.dockerignore` leaves. All of it is unpacked by
+//! workers into folders of this build.
+
+use super::builds::make_folder;
+use super::client::{ContextFrom, Wanted, nobody};
+use super::dockerfile;
+use super::ignore;
+use super::request::{BuildEvent, BuildRequest};
+use super::tell::{Teller, cancelled};
+use super::work::Work;
+use crate::container::request::ArchiveStream;
+use crate::engine::Engine;
+use crate::sys::inside;
+use crate::worker::{TreeJob, UnpackOptions};
+use crate::{Doing, Error, Result};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+
+/// Between two reports of bytes on their way.
+const REPORT: Duration = Duration::from_millis(150);
+
+/// What a build begins with.
+pub(super) struct Definition {
+    /// The Dockerfile.
+    pub text: Vec<u8>,
+    /// Patterns of what is left out of the context.
+    pub ignored: Vec<String>,
+}
+
+/// Counts what goes through.
+struct Counted {
+    inner: ArchiveStream,
+    count: Arc<AtomicU64>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(self.inner.as_mut().poll_read(cx, buf))?;
+        self.count.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Unpacks an archive into the folder, and tells how far it is.
+async fn receive(
+    engine: &Engine,
+    base: u32,
+    folder: &Path,
+    body: ArchiveStream,
+    tell: &Teller,
+    vertex: u32,
+    what: &'static str,
+) -> Result<()> {
+    let root = std::fs::File::open(folder).doing(|| format!("opening {}", folder.display()))?;
+    let count = Arc::new(AtomicU64::new(0));
+    let body = Box::pin(Counted { inner: body, count: count.clone() });
+    // Whoever sends a context, its files are the image's root's.
+    let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
+    let workers = engine.images_handle().workers();
+    let unpacking = workers.unpack(base, root.as_fd(), "/", options, body);
+    tokio::pin!(unpacking);
+    let mut reports = tokio::time::interval(REPORT);
+    reports.tick().await;
+    loop {
+        tokio::select! {
+            done = &mut unpacking => {
+                done?;
+                break;
+            }
+            _ = reports.tick() => {
+                tell.tell(BuildEvent::Transfer { vertex, what, bytes: count.load(Ordering::Relaxed), done: false }).await?;
+            }
+            () = tell.cancel.cancelled() => return Err(cancelled()),
+        }
+    }
+    tell.tell(BuildEvent::Transfer { vertex, what, bytes: count.load(Ordering::Relaxed), done: true }).await
+}
+
+impl Engine {
+    /// Brings the Dockerfile here, and the context where it comes with the request.
+    pub(super) async fn build_definition(
+        &self,
+        base: u32,
+        path: &Path,
+        request: &mut BuildRequest,
+        body: Option<ArchiveStream>,
+        tell: &Teller,
+    ) -> Result<Definition> {
+        let context = path.join("context");
+        make_folder(&context, base, 0o755)?;
+        if let Some(body) = body {
+            let root = std::fs::File::open(&context).doing(|| format!("opening {}", context.display()))?;
+            let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
+            self.images_handle().workers().unpack(base, root.as_fd(), "/", options, body).await?;
+        }
+        if let ContextFrom::Upload(id) = &request.context {
+            let client = request.client.clone().ok_or_else(|| nobody("an uploaded context"))?;
+            let vertex = tell.begin("[internal] load remote build context".to_owned(), 0, Vec::new()).await?;
+            let outcome = async {
+                let body = client.upload(id).await?;
+                receive(self, base, &context, body, tell, vertex, "transferring context").await
+            }
+            .await;
+            tell.end(vertex, &outcome, false).await?;
+            outcome?;
+        }
+        let asked = !request.definition.is_empty();
+        let ours = if asked { path.join("definition") } else { context.clone() };
+        if asked {
+            make_folder(&ours, base, 0o755)?;
+            self.fetch_definition(base, &ours, request, tell).await?;
+        }
+        let root = std::fs::File::open(&ours).doing(|| format!("opening {}", ours.display()))?;
+        let text = match request.inline.take() {
+            Some(text) => text,
+            None => read_dockerfile(root.as_fd(), &mut request.dockerfile)?,
+        };
+        tell.tell(BuildEvent::Definition(request.dockerfile.clone(), text.clone())).await?;
+        let own = format!("{}.dockerignore", request.dockerfile);
+        let mut patterns = read(root.as_fd(), &own)?;
+        if patterns.is_empty() {
+            patterns = match request.context.clone() {
+                ContextFrom::Folder(name) => self.fetch_ignore(base, path, &name, request, tell).await?,
+                _ => {
+                    let root = std::fs::File::open(&context).doing(|| format!("opening {}", context.display()))?;
+                    read(root.as_fd(), ".dockerignore")?
+                }
+            };
+        }
+        let ignored = ignore::read(&patterns);
+        ignore::Patterns::new(&ignored)?;
+        if !matches!(request.context, ContextFrom::Folder(_)) {
+            self.thin(base, &context, &ignored).await?;
+        }
+        Ok(Definition { text, ignored })
+    }
+
+    /// The Dockerfile and its own ignore file, from the client.
+    async fn fetch_definition(&self, base: u32, into: &Path, request: &BuildRequest, tell: &Teller) -> Result<()> {
+        let client = request.client.clone().ok_or_else(|| nobody("a Dockerfile of the client's"))?;
+        let name = if request.dockerfile.is_empty() { "Dockerfile" } else { &request.dockerfile };
+        let mut follow = vec![name.to_owned(), format!("{name}.dockerignore")];
+        if name == "Dockerfile" {
+            follow.push("dockerfile".to_owned());
+        }
+        let vertex = tell.begin(format!("[internal] load build definition from {name}"), 0, Vec::new()).await?;
+        let outcome = async {
+            let body = client.folder(&request.definition, Wanted { follow, exclude: Vec::new() }).await?;
+            receive(self, base, into, body, tell, vertex, "transferring dockerfile").await
+        }
+        .await;
+        tell.end(vertex, &outcome, false).await?;
+        outcome
+    }
+
+    /// The context's ignore file, from the client.
+    async fn fetch_ignore(&self, base: u32, path: &Path, name: &str, request: &BuildRequest, tell: &Teller) -> Result<Vec<u8>> {
+        let client = request.client.clone().ok_or_else(|| nobody("a context of the client's"))?;
+        let into = path.join("ignore");
+        make_folder(&into, base, 0o755)?;
+        let vertex = tell.begin("[internal] load .dockerignore".to_owned(), 0, Vec::new()).await?;
+        let outcome = async {
+            let wanted = Wanted { follow: vec![".dockerignore".to_owned()], exclude: Vec::new() };
+            let body = client.folder(name, wanted).await?;
+            receive(self, base, &into, body, tell, vertex, "transferring context").await?;
+            let root = std::fs::File::open(&into).doing(|| format!("opening {}", into.display()))?;
+            read(root.as_fd(), ".dockerignore")
+        }
+        .await;
+        tell.end(vertex, &outcome, false).await?;
+        outcome
+    }
+
+    /// Takes out of a context what is ignored, whatever the client did about it.
+    async fn thin(&self, base: u32, folder: &Path, ignored: &[String]) -> Result<()> {
+        if ignored.is_empty() {
+            return Ok(());
+        }
+        let root = std::fs::File::open(folder).doing(|| format!("opening {}", folder.display()))?;
+        self.images_handle().workers().tree::<()>(base, root.as_fd(), None, &TreeJob::Thin(ignored.to_vec())).await
+    }
+}
+
+impl Work {
+    /// The context's folder, its files here.
+    pub(super) async fn context(&mut self) -> Result<PathBuf> {
+        let path = self.folder.path.join("context");
+        let ContextFrom::Folder(name) = self.request.context.clone() else { return Ok(path) };
+        if !std::mem::replace(&mut self.context_here, true) {
+            let ignored = self.ignored.clone();
+            self.fetch_folder(&name, &path, ignored, "[internal] load build context".to_owned()).await?;
+        }
+        Ok(path)
+    }
+
+    /// The folder of a named context, its files here.
+    pub(super) async fn named_folder(&mut self, name: &str, folder: &str) -> Result<PathBuf> {
+        if let Some(path) = self.named.get(name) {
+            return Ok(path.clone());
+        }
+        let path = self.folder.path.join(format!("named-{}", self.named.len()));
+        make_folder(&path, self.base, 0o755)?;
+        self.fetch_folder(folder, &path, Vec::new(), format!("[context {name}] load from client")).await?;
+        self.named.insert(name.to_owned(), path.clone());
+        Ok(path)
+    }
+
+    async fn fetch_folder(&mut self, name: &str, into: &Path, exclude: Vec<String>, shown: String) -> Result<()> {
+        let client = self.request.client.clone().ok_or_else(|| nobody("a context of the client's"))?;
+        let vertex = self.tell.begin(shown, 0, Vec::new()).await?;
+        let outcome = async {
+            let body = client.folder(name, Wanted { follow: Vec::new(), exclude: exclude.clone() }).await?;
+            receive(&self.engine, self.base, into, body, &self.tell, vertex, "transferring context").await?;
+            self.engine.thin(self.base, into, &exclude).await
+        }
+        .await;
+        self.tell.end(vertex, &outcome, false).await?;
+        outcome
+    }
+}
+
+fn read(root: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>> {
+    inside::read_in_root(root, path, dockerfile::SIZE_MAX).map_err(|e| match e.kind() {
+        std::io::ErrorKind::FileTooLarge => Error::invalid(format!("{path} is larger than {} bytes", dockerfile::SIZE_MAX)),
+        _ => Error::invalid(format!("reading {path}: {e}")).because(e),
+    })
+}
+
+/// The Dockerfile of a context. Its name may be left out, and is then tried in lower case too.
+fn read_dockerfile(root: BorrowedFd<'_>, name: &mut String) -> Result<Vec<u8>> {
+    let default = name.is_empty() || name == "Dockerfile";
+    if default {
+        "Dockerfile".clone_into(name);
+    }
+    if name.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("forbidden path outside the build context: {name} ()")));
+    }
+    let there = |name: &str| inside::open_beneath(root, name.trim_start_matches('/')).is_ok();
+    if !there(name) && default && there("dockerfile") {
+        "dockerfile".clone_into(name);
+    }
+    if !there(name) {
+        return Err(Error::invalid(format!("Cannot locate specified Dockerfile: {name}")));
+    }
+    let text = read(root, name.trim_start_matches('/'))?;
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Err(Error::invalid(format!("the Dockerfile ({name}) cannot be empty")));
+    }
+    Ok(text)
+}
