@@ -12,6 +12,21 @@ pub struct Docker {
     config: PathBuf,
     uid: Option<u32>,
     headers: Vec<(String, String)>,
+    buildkit: bool,
+}
+
+/// Where the CLI's plugins are installed by packages.
+const PLUGINS: [&str; 4] = [
+    "/usr/local/lib/docker/cli-plugins",
+    "/usr/local/libexec/docker/cli-plugins",
+    "/usr/lib/docker/cli-plugins",
+    "/usr/libexec/docker/cli-plugins",
+];
+
+/// A plugin of the CLI (`docker-buildx`), if it is installed, or in the folder that WHARF_E2E_PLUGINS names.
+pub fn plugin(name: &str) -> Option<PathBuf> {
+    let own = std::env::var_os("WHARF_E2E_PLUGINS").map(PathBuf::from);
+    own.into_iter().chain(PLUGINS.map(PathBuf::from)).map(|folder| folder.join(name)).find(|path| path.is_file())
 }
 
 /// What a program left behind.
@@ -72,7 +87,7 @@ fn call(command: &Command) -> String {
 impl Docker {
     /// The CLI for a server, with its configuration in this folder.
     pub fn new(host: &str, config: &Path) -> Self {
-        Self { host: host.to_owned(), config: config.to_owned(), uid: None, headers: Vec::new() }
+        Self { host: host.to_owned(), config: config.to_owned(), uid: None, headers: Vec::new(), buildkit: false }
     }
 
     /// As this Unix account.
@@ -87,6 +102,20 @@ impl Docker {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self.config = self.config.with_extension(format!("{name}-{value}"));
+        self
+    }
+
+    /// With these plugins, so that builds go through BuildKit's door.
+    #[must_use]
+    pub fn plugins(mut self, plugins: &[PathBuf]) -> Self {
+        self.buildkit = true;
+        self.config = self.config.with_extension("buildkit");
+        let folder = self.config.join("cli-plugins");
+        std::fs::create_dir_all(&folder).expect("a folder for plugins");
+        for plugin in plugins {
+            let link = folder.join(plugin.file_name().expect("a plugin's name"));
+            std::os::unix::fs::symlink(plugin, link).expect("linking a plugin");
+        }
         self
     }
 
@@ -106,7 +135,7 @@ impl Docker {
             }
         };
         command.args(arguments).env("DOCKER_HOST", &self.host).env("DOCKER_CONFIG", &self.config).env("HOME", &self.config);
-        command.env_remove("DOCKER_TLS_VERIFY").env_remove("DOCKER_CONTEXT").env("DOCKER_BUILDKIT", "0");
+        command.env_remove("DOCKER_TLS_VERIFY").env_remove("DOCKER_CONTEXT").env("DOCKER_BUILDKIT", if self.buildkit { "1" } else { "0" });
         command
     }
 

@@ -156,7 +156,11 @@ impl Work {
             let what = digest.strip_prefix("sha256:").unwrap_or(digest);
             format!("/bin/sh -c #(nop) {word} multi:{what} in {written} ")
         };
-        if self.recall(state, &keys, &shown(keys.first().map_or("", String::as_str))).await? {
+        // The history says the same whether the step was carried out or remembered: the same steps are the same image.
+        let by_words = keys.first().map(|key| shown(key));
+        if let Some(created_by) = &by_words
+            && self.recall(state, &keys, created_by).await?
+        {
             return Ok(());
         }
         let from_root = self.source_root(&source).await?;
@@ -166,7 +170,7 @@ impl Work {
             self.digest(&from_root, &selection).await.map_err(failed)?
         };
         keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &how]));
-        let created_by = shown(&digest);
+        let created_by = by_words.unwrap_or_else(|| shown(&digest));
         if self.recall(state, &keys[keys.len() - 1..], &created_by).await? {
             return Ok(());
         }

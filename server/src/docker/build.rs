@@ -75,7 +75,7 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
     if args.text("version") == "2" {
         return Err(Error::new(
             engine::Kind::Unsupported,
-            "builds with BuildKit are not supported yet: unset DOCKER_BUILDKIT (or set DOCKER_BUILDKIT=0) to use the classic builder",
+            "builds with BuildKit through POST /build are not supported: install docker-buildx, or set DOCKER_BUILDKIT=0 for the classic builder",
         ));
     }
     if !args.text("remote").is_empty() {

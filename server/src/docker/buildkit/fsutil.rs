@@ -497,7 +497,7 @@ mod tests {
     /// A peer that tells these entries and answers requests with these contents; what came of it.
     async fn received(entries: Vec<(Stat, &[u8])>, more: Vec<Packet>) -> Result<Vec<u8>, Status> {
         let (sender, packets) = mpsc::channel::<Packet>(16);
-        let (requests, mut asked) = mpsc::channel(64);
+        let (requests, mut asked) = mpsc::channel::<Packet>(64);
         let contents: Vec<Vec<u8>> = entries.iter().map(|(_, content)| content.to_vec()).collect();
         tokio::spawn(async move {
             for (stat, _) in entries {
@@ -536,7 +536,7 @@ mod tests {
     #[tokio::test]
     async fn a_folder_becomes_a_tar() {
         let long = format!("d/{}", "n".repeat(200));
-        let mut xattrs = stat("d/x", 0o4755 & 0o777 | go::SETUID, 3);
+        let mut xattrs = stat("d/x", 0o755 | go::SETUID, 3);
         xattrs.xattrs.insert("user.a".to_owned(), b"\0v".to_vec());
         let link = Stat { linkname: "../../etc/passwd".to_owned(), ..stat("l", go::SYMLINK | 0o777, 0) };
         let hard = Stat { linkname: "d/x".to_owned(), ..stat("z", 0o644, 3) };

@@ -20,7 +20,7 @@ use std::sync::Arc;
 const READ_MAX: u64 = 8 << 20;
 
 /// What the bridge can do (BuildKit, `frontend/gateway/pb/caps.go`).
-const FRONTEND_CAPS: [&str; 12] = [
+const FRONTEND_CAPS: [&str; 13] = [
     "solve.base",
     "solve.inlinereturn",
     "readfile",
@@ -29,6 +29,7 @@ const FRONTEND_CAPS: [&str; 12] = [
     "statfile",
     "importcaches",
     "proto.refarray",
+    "reference.output",
     "frontend.inputs",
     "gateway.solve.metadata",
     "gateway.solve.evaluate",

@@ -59,11 +59,12 @@ pub struct Sessions {
     open: Arc<Mutex<HashMap<Key, Arc<Session>>>>,
     /// Counts arrivals, so that who waits looks again.
     arrivals: Arc<watch::Sender<u64>>,
+    wait: Duration,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { open: Arc::default(), arrivals: Arc::new(watch::Sender::new(0)) }
+        Self { open: Arc::default(), arrivals: Arc::new(watch::Sender::new(0)), wait: WAIT }
     }
 }
 
@@ -158,7 +159,7 @@ impl Sessions {
             }
         };
         let absent = |_| Status::new(Code::NotFound, format!("no active session for {id}: context deadline exceeded"));
-        tokio::time::timeout(WAIT, waiting).await.map_err(absent)
+        tokio::time::timeout(self.wait, waiting).await.map_err(absent)
     }
 }
 
@@ -177,5 +178,82 @@ async fn until_unhealthy(peer: Peer) {
             Ok(Err(_)) => {}
             Err(_) => return,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Role, Scope};
+
+    fn subject(tenant: i64, user: Option<i64>, via: Via) -> Subject {
+        Subject {
+            user: user.map(UserId),
+            name: "n".to_owned(),
+            tenant: TenantId(tenant),
+            tenant_name: "t".to_owned(),
+            role: Role::User,
+            unix: None,
+            via,
+            ip: None,
+            scope: Scope::Write,
+        }
+    }
+
+    fn opening(id: &str) -> Opening {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-docker-expose-session-uuid", id.parse().unwrap());
+        headers.append("x-docker-expose-session-grpc-method", "/a/b".parse().unwrap());
+        Opening::read(&headers).unwrap()
+    }
+
+    /// Opens a session; the other end, which keeps it open.
+    fn open(sessions: &Sessions, owner: &Owner, id: &str) -> tokio::io::DuplexStream {
+        let (ours, theirs) = tokio::io::duplex(4096);
+        let (sessions, owner, opening) = (sessions.clone(), owner.clone(), opening(id));
+        tokio::spawn(async move { sessions.serve(owner, opening, hyper_util::rt::TokioIo::new(ours)).await });
+        theirs
+    }
+
+    #[tokio::test]
+    async fn a_strangers_session_is_an_absent_one() {
+        let patient = Sessions::default();
+        let sessions = Sessions { wait: Duration::from_millis(20), ..patient.clone() };
+        let ann = Owner::of(&subject(1, Some(1), Via::Socket));
+        let connection = open(&sessions, &ann, "s");
+        assert!(patient.find(&ann, "s").await.unwrap().serves("/a/b"));
+        let absent = sessions.find(&ann, "t").await.err().unwrap();
+        let same = |status: Status| status.message.replace("for s:", "for t:") == absent.message && status.code == absent.code;
+        for stranger in [
+            // Another tenant, another member of the same one, a container that has the tenant's socket.
+            subject(2, Some(1), Via::Socket),
+            subject(1, Some(2), Via::Socket),
+            subject(1, None, Via::TenantSocket),
+        ] {
+            assert!(same(sessions.find(&Owner::of(&stranger), "s").await.err().unwrap()), "{stranger:?}");
+        }
+        // Ann's other client may not take her session over.
+        assert!(sessions.room(&ann, &opening("s")).is_err());
+        // It ends with its connection.
+        drop(connection);
+        while sessions.room(&ann, &opening("s")).is_err() {
+            tokio::task::yield_now().await;
+        }
+        assert!(same(sessions.find(&ann, "s").await.err().unwrap()));
+    }
+
+    #[tokio::test]
+    async fn sessions_are_bounded() {
+        let sessions = Sessions::default();
+        let ann = Owner::of(&subject(1, Some(1), Via::Socket));
+        let mut connections = Vec::new();
+        for n in 0..PER_SUBJECT {
+            connections.push(open(&sessions, &ann, &n.to_string()));
+            sessions.find(&ann, &n.to_string()).await.unwrap();
+        }
+        assert!(sessions.room(&ann, &opening("more")).unwrap_err().is(Code::ResourceExhausted));
+        let ben = Owner::of(&subject(2, Some(2), Via::Socket));
+        sessions.room(&ben, &opening("more")).unwrap();
+        assert!(Opening::read(&HeaderMap::new()).is_err());
     }
 }
