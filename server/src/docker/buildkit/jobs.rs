@@ -270,3 +270,68 @@ pub fn returned(request: ReturnRequest) -> Result<Option<frontend::Result>, Stat
         _ => Ok(request.result),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use engine::{Role, Scope, TenantId, UserId, Via};
+
+    fn subject(tenant: i64, user: i64) -> Arc<Subject> {
+        Arc::new(Subject {
+            user: Some(UserId(user)),
+            name: "n".to_owned(),
+            tenant: TenantId(tenant),
+            tenant_name: "t".to_owned(),
+            role: Role::User,
+            unix: None,
+            via: Via::Socket,
+            ip: None,
+            scope: Scope::Write,
+        })
+    }
+
+    fn asked(id: &str) -> SolveRequest {
+        SolveRequest { r#ref: id.to_owned(), ..SolveRequest::default() }
+    }
+
+    #[tokio::test]
+    async fn a_strangers_build_is_an_absent_one() {
+        let jobs = Jobs::default();
+        let (ann, ben) = (subject(1, 1), subject(2, 2));
+        let (running, returning) = jobs.begin(ann.clone(), asked("b")).unwrap();
+        let image = Digest::of(b"x");
+        let result = running.0.keep(Built { image, fresh: true });
+        let mine = Owner::of(&ann);
+        assert_eq!(jobs.find(&mine, "b").await.unwrap().result(&result).unwrap().image, image);
+        assert!(jobs.built(&mine, &image.to_string()).is_some());
+        let stranger = Owner::of(&ben);
+        assert!(jobs.get(&stranger, "b").is_none() && jobs.of(&stranger).is_empty());
+        assert!(jobs.built(&stranger, &image.to_string()).is_none(), "an image's id is no key to it");
+        assert!(jobs.forget(&stranger, "b").is_err());
+        // The name that Ann uses is free for Ben, and taken for Ann.
+        let (bens, _) = jobs.begin(ben, asked("b")).unwrap();
+        assert!(bens.0.result(&result).is_err());
+        assert!(jobs.begin(ann, asked("b")).is_err());
+        // One return, to the one that waits.
+        running.0.returns(ReturnRequest::default()).unwrap();
+        assert!(running.0.returns(ReturnRequest::default()).is_err());
+        assert!(returned(returning.await.unwrap()).unwrap().is_none());
+        drop(running);
+        let job = jobs.get(&mine, "b").unwrap();
+        assert!(job.over.is_cancelled() && job.ended().unwrap().error.is_some(), "a call that is dropped ends its build");
+        jobs.forget(&mine, "b").unwrap();
+    }
+
+    #[test]
+    fn builds_are_bounded() {
+        let jobs = Jobs::default();
+        let ann = subject(1, 1);
+        let running: Vec<_> = (0..RUNNING_MAX).map(|n| jobs.begin(ann.clone(), asked(&n.to_string())).unwrap().0).collect();
+        assert!(jobs.begin(ann.clone(), asked("more")).err().unwrap().is(Code::ResourceExhausted));
+        drop(running);
+        for n in 0..2 * OVER_MAX {
+            drop(jobs.begin(ann.clone(), asked(&format!("x{n}"))).unwrap());
+        }
+        assert!(jobs.of(&Owner::of(&ann)).len() <= OVER_MAX + 1);
+    }
+}
