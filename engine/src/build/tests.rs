@@ -405,7 +405,7 @@ async fn a_failing_run_ends_the_build_with_its_code() {
     let error = out.image.as_ref().unwrap_err();
     assert_eq!(
         error.source().and_then(|s| s.downcast_ref::<StepFailed>()),
-        Some(&StepFailed { code: 7, command: "/bin/sh -c exit 7".into() })
+        Some(&StepFailed { code: 7, command: "/bin/sh -c echo before; exit 7".into() })
     );
     assert!(out.log.contains("before") && !out.log.contains("STEP RUN echo never"));
     // What failed is not remembered.
@@ -445,7 +445,7 @@ COPY --from=bb --chown=7:8 /etc/passwd /p
         assert!(bench.path(build.image(), absent).await.is_none(), "{absent}");
     }
     let required = "FROM bb\nRUN --mount=type=secret,id=gone,required=true true";
-    assert!(bench.build(required, &[]).await.error().contains("secret gone not found"));
+    assert!(bench.build(required, &[]).await.error().contains("secret gone: not found"));
     assert!(bench.leftovers().is_empty());
 }
 

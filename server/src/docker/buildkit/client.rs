@@ -115,7 +115,7 @@ impl BuildClient for SessionClient {
             listed(&mut metadata, "dir-name", "dir-name-encoded", &[name.to_owned()]);
             listed(&mut metadata, "followpaths", "followpaths-encoded", &wanted.follow);
             listed(&mut metadata, "exclude-patterns", "exclude-patterns-encoded", &wanted.exclude);
-            let (requests, outgoing) = mpsc::channel(64);
+            let (requests, outgoing) = mpsc::channel(fsutil::REQUESTS);
             let calling = self.session.peer.duplex::<Packet, Packet>(FOLDER, &metadata, fsutil::outgoing(outgoing)).await;
             let packets = calling.map_err(|s| s.into_error(&format!("asking the client for the folder {name:?}")))?;
             let body: ArchiveStream = Box::pin(Made::by(|mut write| async move { fsutil::receive(packets, requests, &mut write).await }));

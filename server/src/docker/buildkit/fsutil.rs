@@ -20,6 +20,8 @@ const ENTRIES_MAX: usize = 1_000_000;
 /// Bytes asked for and not written yet, and how many files they are of: one file that is larger is asked for alone.
 const WINDOW: u64 = 8 << 20;
 const WINDOW_FILES: usize = 512;
+/// Room for requests on their way: more than can be open, so that asking never waits while there are answers to take.
+pub const REQUESTS: usize = 2 * WINDOW_FILES;
 /// Bytes of entries whose turn has not come: paths, targets, attributes, and what holds them.
 const QUEUE_MAX: usize = 128 << 20;
 /// Bytes of one entry's extended attributes.
@@ -497,10 +499,10 @@ mod tests {
     /// A peer that tells these entries and answers requests with these contents; what came of it.
     async fn received(entries: Vec<(Stat, &[u8])>, more: Vec<Packet>) -> Result<Vec<u8>, Status> {
         let (sender, packets) = mpsc::channel::<Packet>(16);
-        let (requests, mut asked) = mpsc::channel::<Packet>(64);
-        let contents: Vec<Vec<u8>> = entries.iter().map(|(_, content)| content.to_vec()).collect();
+        let (requests, mut asked) = mpsc::channel::<Packet>(REQUESTS);
+        let (stats, contents): (Vec<Stat>, Vec<Vec<u8>>) = entries.into_iter().map(|(stat, content)| (stat, content.to_vec())).unzip();
         tokio::spawn(async move {
-            for (stat, _) in entries {
+            for stat in stats {
                 let packet = Packet { r#type: PacketType::PacketStat as i32, stat: Some(stat), ..Packet::default() };
                 if sender.send(packet).await.is_err() {
                     return;
