@@ -143,7 +143,7 @@ impl Engine {
             let in_use = engine.uses_of_images(who.tenant).iter().any(|u| u.image == image);
             let work = engine.images_handle().remove_unnamed(who.tenant, &image, in_use);
             if engine.audited(&who, Action::ImageRemove, &image.to_string(), work).await? {
-                engine.tell_removals(who.tenant, &[Removal::Deleted(image)]);
+                engine.tell_removals(who.tenant, &[Removal::Deleted(image)], None).await;
                 engine.collect_layers();
             }
             Ok(())

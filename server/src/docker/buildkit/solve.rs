@@ -145,7 +145,11 @@ pub async fn build(
     }
     request.inline_cache |= wants_inline_cache(&job.request);
     for import in job.request.cache.iter().flat_map(|c| &c.imports) {
-        request.cache_from.push(options::imported(&import.r#type, &import.attrs).map_err(|e| Status::of(&e))?);
+        let name = options::imported(&import.r#type, &import.attrs).map_err(|e| Status::of(&e))?;
+        // Clients of some ages say it both ways.
+        if !request.cache_from.contains(&name) {
+            request.cache_from.push(name);
+        }
     }
     let session = session(&app.buildkit, job).await?;
     request.client = Some(Arc::new(SessionClient { session }));
