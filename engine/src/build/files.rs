@@ -38,7 +38,7 @@ impl Engine {
             make_folder(&path.join(part), base, 0o755)?;
         }
         let namespace = self.block_namespace(who.tenant).await?;
-        let root = self.overlay(layers, path, Some(namespace)).await?;
+        let root = self.overlay(layers, path, Some(namespace))?;
         Ok(ImageTree { root, base, folder })
     }
 }
