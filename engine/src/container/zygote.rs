@@ -14,6 +14,7 @@ use crate::engine::Engine;
 use crate::network;
 use crate::runtime::{Fds, Pool, Prepare, Prepared};
 use crate::{Doing, Result, TenantId};
+use std::pin::Pin;
 use std::time::Duration;
 
 /// How often idle ones are looked for.
@@ -27,6 +28,9 @@ pub(crate) struct Belongings {
     pub group: Group,
     pub veth: Option<network::Prepared>,
 }
+
+/// One in the making.
+type Making = Pin<Box<dyn Future<Output = Result<(Prepared, Belongings)>> + Send>>;
 
 /// The zygotes of all tenants.
 pub(crate) type Zygotes = Pool<Belongings>;
@@ -82,10 +86,7 @@ impl Engine {
     }
 
     /// How one of a kind is made.
-    fn maker(
-        &self,
-        kind: KindOf,
-    ) -> impl Fn() -> std::pin::Pin<Box<dyn Future<Output = Result<(Prepared, Belongings)>> + Send>> + Send + use<> {
+    fn maker(&self, kind: KindOf) -> impl Fn() -> Making + Send + use<> {
         let engine = self.clone();
         move || {
             let (engine, kind) = (engine.clone(), kind.clone());

@@ -12,13 +12,14 @@ pub struct Engine {
     /// What it is called in the table.
     pub name: &'static str,
     socket: PathBuf,
-    processes: Vec<i32>,
+    processes: Box<dyn Fn() -> Vec<i32> + Sync>,
 }
 
 impl Engine {
-    /// An engine; `processes` are what its memory is counted of, their children included.
-    pub fn api(name: &'static str, socket: PathBuf, processes: Vec<i32>) -> Self {
-        Self { name, socket, processes }
+    /// An engine; `processes` gives what its memory is counted of, their children included: containerd's shims are
+    /// nobody's children.
+    pub fn api(name: &'static str, socket: PathBuf, processes: impl Fn() -> Vec<i32> + Sync + 'static) -> Self {
+        Self { name, socket, processes: Box::new(processes) }
     }
 
     /// Loads an image.
@@ -146,7 +147,7 @@ impl Engine {
 
     /// Proportional memory of its processes and their children, in MB (smaps_rollup: shared pages counted by share).
     pub fn memory_mb(&self) -> f64 {
-        let mut all = self.processes.clone();
+        let mut all = (self.processes)();
         let mut at = 0;
         while at < all.len() {
             let pid = all[at];

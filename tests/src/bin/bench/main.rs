@@ -13,6 +13,7 @@ use engine::Engine;
 use floor::{Floor, Kind};
 use measure::{Pace, Row, alternate, heading};
 use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Duration;
 
 fn main() {
@@ -26,10 +27,12 @@ fn main() {
 
     // The release build beside this program, unless told otherwise.
     let wharf = Server::start_with(Options { binary: Some(e2e::server::binary()), ..Options::default() });
-    let mut engines = vec![Engine::api("wharf", wharf.socket(), vec![wharf.pid().map_or(0, |pid| i32::try_from(pid).unwrap_or(0))])];
-    let dockerd = peer::Dockerd::start().map_err(|why| e2e::skip(&format!("no dockerd to compare with: {why}"))).ok();
+    let pid = wharf.pid().map_or(0, |pid| i32::try_from(pid).unwrap_or(0));
+    let mut engines = vec![Engine::api("wharf", wharf.socket(), move || vec![pid])];
+    let dockerd = peer::Dockerd::start().map_err(|why| e2e::skip(&format!("no dockerd to compare with: {why}"))).ok().map(Arc::new);
     if let Some(dockerd) = &dockerd {
-        engines.push(Engine::api("dockerd", dockerd.socket(), dockerd.processes()));
+        let seen = dockerd.clone();
+        engines.push(Engine::api("dockerd", dockerd.socket(), move || seen.processes()));
     }
     let archive = wharf.folder().join("bench.tar");
     std::fs::write(&archive, e2e::image::Image::busybox().archive(&["busybox:latest"])).expect("the image's archive");
