@@ -101,7 +101,7 @@ impl Engine {
             .cgroups()
             .find(&self.cgroup_path(entry.tenant, &live.cgroup))
             .ok_or_else(|| crate::Error::new(crate::Kind::Internal, "its control group is gone"))?;
-        let running = Running { pid: shim.pid(), started: shim.started() };
+        let running = Running { pid: shim.pid(), started: shim.started(), ended_before: state.ended() };
         let frozen = group.is_frozen()?;
         entry.record().life.state = if frozen { State::Paused(running) } else { State::Running(running) };
         if !self.networks_handle().attachments(&entry.id).is_empty() {

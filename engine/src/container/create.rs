@@ -377,7 +377,7 @@ impl Engine {
             Err(error) if error.is_not_found() => return Ok(()),
             Err(error) => return Err(error),
         }
-        let options = crate::worker::PackOptions { name: Some(String::new()) };
+        let options = crate::worker::PackOptions { name: Some(String::new()), ..Default::default() };
         let (_, tar) = workers.pack(base, root.as_fd(), path, options).await?;
         let into = std::fs::File::open(data).doing(|| format!("opening {}", data.display()))?;
         workers.unpack(base, into.as_fd(), "/", crate::worker::UnpackOptions::default(), tar).await?;

@@ -57,7 +57,7 @@ impl Engine {
             (None, None) => self.container_root(&entry).await?,
         };
         let base = self.block(entry.tenant)?.base;
-        let options = PackOptions { name: Some(String::new()) };
+        let options = PackOptions { name: Some(String::new()), one_mount: true };
         let (_, tar) = self.images_handle().workers().pack(base, root.as_fd(), "/", options).await?;
         self.tell_container(&entry, "export", &[]);
         Ok(tar)

@@ -21,7 +21,12 @@ impl Engine {
     /// Starts the probes of a container that has a health check; they end with its process.
     pub(super) fn probe_health(&self, entry: &Arc<Entry>, up: &Arc<Up>) {
         let Some(check) = entry.fixed.effective.health.clone() else { return };
-        entry.record().life.health = Some(Health { status: "starting".to_owned(), ..Health::default() });
+        {
+            // As with Docker, what the last run's probes said stays to be read.
+            let mut record = entry.record();
+            let log = record.life.health.take().map(|health| health.log).unwrap_or_default();
+            record.life.health = Some(Health { status: "starting".to_owned(), failing_streak: 0, log });
+        }
         let (engine, entry, up) = (self.clone(), entry.clone(), up.clone());
         self.spawn(async move {
             let begun = tokio::time::Instant::now();

@@ -221,7 +221,8 @@ impl Engine {
         });
         {
             let mut record = entry.record();
-            record.life.state = State::Running(Running { pid: up.shim.pid(), started });
+            let ended_before = record.life.state.ended();
+            record.life.state = State::Running(Running { pid: up.shim.pid(), started, ended_before });
         }
         Ok(up)
     }

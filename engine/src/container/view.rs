@@ -35,6 +35,9 @@ pub struct Running {
     pub pid: i32,
     /// When it started.
     pub started: Timestamp,
+    /// When it ended the last time; `None`: this is its first run.
+    #[serde(default)]
+    pub ended_before: Option<Timestamp>,
 }
 
 /// What an exited container has.
@@ -69,6 +72,15 @@ impl State {
     /// Whether a process is there (running or paused).
     pub fn is_up(&self) -> bool {
         matches!(self, State::Running(_) | State::Paused(_))
+    }
+
+    /// When its process ended the last time.
+    pub fn ended(&self) -> Option<Timestamp> {
+        match self {
+            State::Running(run) | State::Paused(run) => run.ended_before,
+            State::Restarting(end) | State::Exited(end) | State::Dead(end) => Some(end.finished),
+            State::Created | State::Removing => None,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use super::firewall::Element;
 use super::ipam::Cidr;
 use super::plan::{self, Bridge, Subnet, link_local, parse_mac};
 use super::ports::Ledger;
-use super::{Attachment, Network, NetworkMember, Prepared};
+use super::{Attachment, Network, NetworkMember, NetworkSpec, Prepared};
 use crate::Result;
 use crate::id::{ContainerId, EndpointId, NetworkId, TenantId};
 use crate::inventory::networks::NetworkRow;
@@ -189,7 +189,7 @@ impl State {
         });
         Network {
             id: net.row.id.clone(),
-            spec: net.row.spec.clone(),
+            spec: shown(net),
             created: net.row.created,
             predefined: net.row.predefined,
             containers: members.collect(),
@@ -353,4 +353,23 @@ pub fn port_elements(a: &Attachment) -> Vec<Element> {
         }
     }
     elements
+}
+
+/// What was asked; the default bridge's options are told in full, as dockerd tells them: clients look for its name there.
+fn shown(net: &Net) -> NetworkSpec {
+    let mut spec = net.row.spec.clone();
+    if net.is_default() {
+        let mtu = net.bridge.mtu.unwrap_or(1500).to_string();
+        for (key, value) in [
+            ("com.docker.network.bridge.default_bridge", "true"),
+            ("com.docker.network.bridge.enable_icc", "true"),
+            ("com.docker.network.bridge.enable_ip_masquerade", "true"),
+            ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0"),
+            ("com.docker.network.bridge.name", &net.row.ifname),
+            ("com.docker.network.driver.mtu", &mtu),
+        ] {
+            spec.options.insert(key.to_owned(), value.to_owned());
+        }
+    }
+    spec
 }

@@ -64,6 +64,8 @@ impl Default for Workers {
 pub struct PackOptions {
     /// The first component of every name in the tar; `None`: the path's last one. Empty: names relative to the folder.
     pub name: Option<String>,
+    /// Of what is mounted below (`/proc`, volumes), only the places. Taken where a kernel tells of mounts (Linux 5.8).
+    pub one_mount: bool,
 }
 
 /// How a tar is unpacked into a tree that exists.
@@ -183,7 +185,8 @@ impl Workers {
         let mut list = std::fs::File::from(list);
         serde_json::to_writer(&mut list, &opaque).doing(doing)?;
         std::io::Seek::rewind(&mut list).doing(doing)?;
-        let job = Job::Pack { path: "/".to_owned(), options: PackOptions { name: Some(String::new()) }, layer: true };
+        let job =
+            Job::Pack { path: "/".to_owned(), options: PackOptions { name: Some(String::new()), ..PackOptions::default() }, layer: true };
         Ok(self.pack_job(base, upper, job, Some(list.as_fd())).await?.1)
     }
 

@@ -83,6 +83,14 @@ struct Packing<W: Write> {
     linked: HashMap<(u64, u64), Vec<u8>>,
     /// `Some`: a layer, with these opaque folders.
     opaque: Option<HashSet<Vec<u8>>>,
+    /// `Some`: of what lies on other mounts than this one, only the places.
+    mount: Option<u64>,
+}
+
+/// Which mount something is on.
+fn mount_of(folder: BorrowedFd<'_>, name: &[u8]) -> Option<u64> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::EMPTY_PATH | AtFlags::NO_AUTOMOUNT;
+    rustix::fs::statx(folder, name, flags, rustix::fs::StatxFlags::MNT_ID).ok().map(|s| s.stx_mnt_id)
 }
 
 /// Writes what was found, and all below it, to `out`.
@@ -97,6 +105,7 @@ pub fn pack(found: &Found, options: &PackOptions, opaque: Option<Vec<String>>, o
         tar: Builder::new(BufWriter::with_capacity(128 * 1024, out)),
         linked: HashMap::new(),
         opaque: opaque.map(|o| o.into_iter().map(String::into_bytes).collect()),
+        mount: options.one_mount.then(|| mount_of(found.parent.as_fd(), b"")).flatten(),
     };
     packing.tar.sparse(false);
     if found.name.is_empty() {
@@ -137,9 +146,20 @@ impl<W: Write> Packing<W> {
                 b"/" => [shown, &*name].concat(),
                 shown => [shown, b"/", &*name].concat(),
             };
-            self.one(folder, &name, &stat, &child, depth + 1)?;
+            match self.mount {
+                Some(mount) if mount_of(folder, &name).is_some_and(|other| other != mount) => self.place(&stat, &child)?,
+                _ => self.one(folder, &name, &stat, &child, depth + 1)?,
+            }
         }
         Ok(())
+    }
+
+    /// Something to mount on: the folder or file alone.
+    fn place(&mut self, stat: &rustix::fs::Stat, shown: &[u8]) -> Result<(), Failure> {
+        match is_folder(stat) {
+            true => self.append(&mut header(stat, EntryType::Directory, 0), &[shown, b"/"].concat(), &mut std::io::empty()),
+            false => self.append(&mut header(stat, EntryType::Regular, 0), shown, &mut std::io::empty()),
+        }
     }
 
     fn one(&mut self, folder: BorrowedFd<'_>, name: &[u8], stat: &rustix::fs::Stat, shown: &[u8], depth: usize) -> Result<(), Failure> {

@@ -314,6 +314,31 @@ async fn a_tree_packs_with_container_ids_and_its_links_stay_links() {
 }
 
 #[tokio::test]
+async fn of_what_is_mounted_in_a_tree_an_export_has_the_places_only() {
+    let root = rootfs();
+    let sub = root.path().join("data/sub");
+    use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+    if let Err(error) = mount("tmpfs", &sub, "tmpfs", MountFlags::empty(), None) {
+        println!("SKIPPED: mounting: {error}");
+        return;
+    }
+    std::fs::write(sub.join("secret"), "of a volume").unwrap();
+    let fd = std::fs::File::open(root.path()).unwrap();
+    let names = async |one_mount| {
+        let options = PackOptions { name: Some(String::new()), one_mount };
+        let (_, mut out) = Workers::new().pack(BASE, fd.as_fd(), "/", options).await.unwrap();
+        let mut bytes = Vec::new();
+        out.read_to_end(&mut bytes).await.unwrap();
+        let mut archive = tar::Archive::new(&bytes[..]);
+        archive.entries().unwrap().map(|e| e.unwrap().path().unwrap().display().to_string()).collect::<Vec<_>>()
+    };
+    let (alone, all) = (names(true).await, names(false).await);
+    unmount(&sub, UnmountFlags::DETACH).unwrap();
+    assert!(alone.iter().any(|n| n == "data/sub/") && alone.iter().any(|n| n == "data/a"), "{alone:?}");
+    assert!(!alone.iter().any(|n| n.contains("secret")) && all.iter().any(|n| n == "data/sub/secret"), "{alone:?} {all:?}");
+}
+
+#[tokio::test]
 async fn the_root_itself_packs_with_absolute_names_as_docker_cp_wants_them() {
     let root = rootfs();
     let long = format!("data/{}", "x".repeat(140));

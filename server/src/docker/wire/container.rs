@@ -85,7 +85,7 @@ fn state(state: &State, failure: Option<&(i32, String)>, health: Option<&Health>
         "ExitCode": failure.map(|f| f.0).or(end.map(|e| e.code)).unwrap_or_default(),
         "Error": failure.map(|f| f.1.as_str()).or(end.map(|e| e.error.as_str())).unwrap_or_default(),
         "StartedAt": time::rfc3339(up.map(|u| u.started).or(end.and_then(|e| e.started))),
-        "FinishedAt": time::rfc3339(end.map(|e| e.finished)),
+        "FinishedAt": time::rfc3339(state.ended()),
     });
     if let (Some(health), Value::Object(map)) = (health, &mut value) {
         let log = health.log.iter().map(|probe| {
@@ -334,7 +334,7 @@ pub(in crate::docker) mod tests {
             created: at(-60),
             created_by: "root".into(),
             failure: None,
-            state: State::Running(Running { pid: 4242, started: at(0) }),
+            state: State::Running(Running { pid: 4242, started: at(0), ended_before: None }),
             health: Some(Health {
                 status: "healthy".into(),
                 failing_streak: 0,

@@ -46,8 +46,9 @@ pub struct Start {
 pub fn start(body: Value) -> Result<Start> {
     let mut f = Fields::of("", body)?;
     let start = Start { detach: f.flag("Detach")?, tty: f.flag("Tty")?, console_size: console_size(&mut f)? };
-    // docker-compose 1 sends the whole create request again, dockerode its own options.
+    // docker-compose 1 sends the whole create request again, dockerode and bollard options of their own.
     f.legacy(&[
+        "OutputCapacity",
         "hijack",
         "stdin",
         "AttachStdin",

@@ -66,15 +66,13 @@ pub fn inspect(i: &Image, version: ApiVersion) -> Value {
         if !version.at_least(44) {
             map.insert("VirtualSize".to_owned(), json!(i.size));
         }
-        // What the builder's last container was made with. Compose v1 fails without it, and wants the volumes in there.
-        if !version.at_least(45) {
-            map.insert("Container".to_owned(), json!(""));
-            let mut last = config(&i.config);
-            if let (Value::Object(last), Some(step)) = (&mut last, i.history.last()) {
-                last.insert("Cmd".to_owned(), json!(step_words(&step.created_by)));
-            }
-            map.insert("ContainerConfig".to_owned(), last);
+        // What the builder's last container was made with, which Docker stopped to tell in 1.45. Compose v1, which speaks
+        // the newest version it meets, cannot recreate a container without it: it looks for volumes there.
+        let mut last = config(&i.config);
+        if let (Value::Object(last), Some(step)) = (&mut last, i.history.last()) {
+            last.insert("Cmd".to_owned(), json!(step_words(&step.created_by)));
         }
+        map.insert("ContainerConfig".to_owned(), last);
     }
     value
 }

@@ -79,7 +79,7 @@ pub fn endpoint_value(view: &EndpointView, short_id: &str, version: ApiVersion) 
     };
     let mut aliases: Vec<&str> = view.spec.aliases.iter().map(String::as_str).collect();
     // Since 1.45 the short id stands in DNSNames only.
-    if !version.at_least(45) && view.dns_names.iter().any(|name| name == short_id) {
+    if !version.at_least(45) && view.dns_names.iter().any(|name| name == short_id) && !aliases.contains(&short_id) {
         aliases.push(short_id);
     }
     let or_null = |list: Vec<&str>| if list.is_empty() { Value::Null } else { json!(list) };

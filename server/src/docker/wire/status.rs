@@ -80,7 +80,7 @@ mod tests {
     fn statuses_are_dockers() {
         let now = Timestamp::from_second(1_700_000_000).unwrap();
         let before = |s: i64| Timestamp::from_second(1_700_000_000 - s).unwrap();
-        let up = |s: i64| Running { pid: 5, started: before(s) };
+        let up = |s: i64| Running { pid: 5, started: before(s), ended_before: None };
         let end =
             |s: i64, code| Finished { code, oom_killed: false, error: String::new(), started: Some(before(s + 9)), finished: before(s) };
         let never = Finished { started: None, ..end(1, 127) };
