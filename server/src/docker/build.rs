@@ -46,11 +46,30 @@ pub async fn cancel(State(app): State<App>, Who(who): Who, args: Args) -> Answer
 
 /// `POST /build/prune`
 pub async fn prune(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
-    const FILTERS: [&str; 12] =
-        ["until", "unused-for", "id", "type", "description", "inuse", "shared", "private", "parent", "parents", "mutable", "immutable"];
+    const FILTERS: [&str; 14] = [
+        "label",
+        "label!",
+        "until",
+        "unused-for",
+        "id",
+        "type",
+        "description",
+        "inuse",
+        "shared",
+        "private",
+        "parent",
+        "parents",
+        "mutable",
+        "immutable",
+    ];
     let bytes = |key| Ok::<_, Error>(args.int(key)?.and_then(|n| u64::try_from(n).ok()).unwrap_or(0));
     let keep_bytes = bytes("keep-storage")?.max(bytes("reserved-space")?).max(bytes("max-used-space")?);
-    let filters = args.filters(&FILTERS)?;
+    let mut filters = args.filters(&FILTERS)?;
+    // `docker system prune --filter label=…` sends it here too. What is remembered of builds has no labels: none has this one.
+    filters.remove("label!");
+    if filters.remove("label").is_some() {
+        return Ok(json(&json!({ "CachesDeleted": Value::Null, "SpaceReclaimed": 0 })));
+    }
     let pruned = app.engine.prune_builds(&who, &PruneBuilds { keep_bytes, filters }).await?;
     Ok(json(&json!({ "CachesDeleted": list_or_null(&pruned.removed), "SpaceReclaimed": pruned.reclaimed })))
 }
