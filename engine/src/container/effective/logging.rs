@@ -69,8 +69,8 @@ fn file(driver: &str, options: &std::collections::BTreeMap<String, String>) -> R
                 return Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"));
             }
             // Labels and variables do not change: `docker logs --details` takes them from the container.
-            "labels" | "env" if !json => {}
-            "labels" | "labels-regex" | "env" | "env-regex" | "tag" if json => {
+            "labels" | "env" => {}
+            "labels-regex" | "env-regex" | "tag" if json => {
                 return Err(Error::unsupported(&format!("the log option {key}")));
             }
             other if json => return Err(Error::invalid(format!("unknown log opt '{other}' for json-file log driver"))),
@@ -109,6 +109,18 @@ mod tests {
             LogDriver::JsonFile { max_size: Some(10 << 20), max_files: 3, compress: false }
         );
         assert_eq!(parse("none", &[]).unwrap(), LogDriver::None);
+        assert!(parse("json-file", &[("labels", "a"), ("env", "b")]).is_ok());
+        // What the server rotates where nothing was asked does not stand in the way of a log without end.
+        let server = LogSpec {
+            driver: "json-file".into(),
+            options: [("max-size", "20m"), ("max-file", "5")].map(|(k, v)| (k.to_owned(), v.to_owned())).into(),
+        };
+        let asked = LogSpec { driver: String::new(), options: [("max-size".to_owned(), "-1".to_owned())].into() };
+        assert_eq!(log(&asked, &server).unwrap().driver, LogDriver::JsonFile { max_size: None, max_files: 1, compress: false });
+        assert_eq!(
+            log(&LogSpec::default(), &server).unwrap().driver,
+            LogDriver::JsonFile { max_size: Some(20 << 20), max_files: 5, compress: false }
+        );
     }
 
     #[test]
@@ -123,6 +135,6 @@ mod tests {
             assert_eq!(parse(driver, options).unwrap_err().to_string(), error);
         }
         assert_eq!(parse("syslog", &[]).unwrap_err().kind(), crate::Kind::Unsupported);
-        assert_eq!(parse("json-file", &[("labels", "a")]).unwrap_err().kind(), crate::Kind::Unsupported);
+        assert_eq!(parse("json-file", &[("tag", "a")]).unwrap_err().kind(), crate::Kind::Unsupported);
     }
 }
