@@ -352,6 +352,18 @@ mod tests {
         assert_eq!(got, b"x");
     }
 
+    #[tokio::test]
+    async fn output_waits_until_the_head_was_read() {
+        let (mut client, mut server) = UnixStream::pair().unwrap();
+        server.write_all(b"head").await.unwrap();
+        let mut waiting = Box::pin(head_is_read(Some(server.as_fd().try_clone_to_owned().unwrap())));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        let mut head = [0; 4];
+        client.read_exact(&mut head).await.unwrap();
+        waiting.await;
+        assert_eq!(engine::sys::socket::unread(&server).unwrap(), 0);
+    }
+
     #[test]
     fn content_types_by_version() {
         let old = ApiVersion { major: 1, minor: 41 };
