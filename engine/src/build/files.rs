@@ -49,7 +49,8 @@ impl ImageTree {
     /// # Errors
     /// `NotFound` when nothing lies there.
     pub async fn tar(&self, path: &str) -> Result<(PathStat, ArchiveStream)> {
-        let options = if path == "/" { PackOptions { name: Some(String::new()) } } else { PackOptions::default() };
+        let options =
+            if path == "/" { PackOptions { name: Some(String::new()), ..PackOptions::default() } } else { PackOptions::default() };
         self.folder.engine.images_handle().workers().pack(self.base, self.root.as_fd(), path, options).await
     }
 

@@ -75,7 +75,7 @@ impl Engine {
         let base = self.block(entry.tenant)?.base;
         // The root of a volume is called what it is called in the container.
         let name = (path == "/").then(|| mount_name(&asked)).flatten();
-        let options = PackOptions { name: name.clone() };
+        let options = PackOptions { name: name.clone(), ..PackOptions::default() };
         let (mut stat, tar) =
             self.images_handle().workers().pack(base, root.as_fd(), &path, options).await.map_err(|e| no_file(e, &entry, &asked))?;
         if let Some(name) = name {
