@@ -169,6 +169,8 @@ impl Engine {
         engine.sweep_trash();
         let starting = engine.clone();
         engine.spawn(async move { starting.start_wanted().await });
+        let packing = engine.clone();
+        engine.spawn(async move { packing.pack_logs().await });
         let sweeping = engine.clone();
         engine.spawn(async move { sweeping.sweep_zygotes().await });
         Ok(engine)

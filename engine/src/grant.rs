@@ -91,11 +91,13 @@ pub enum GrantKind {
     SharedMounts,
     /// Volumes that mount a file system of this type (`nfs`, `cifs`, …).
     VolumeType(String),
+    /// Sending logs to this destination, which is the host's or a socket on it.
+    LogTo(crate::log::ship::Address),
 }
 
 const SYNTAX: &str = "expected bind=PATH[:ro], device=PATH, device-rules, gpu, cap=NAME, ports=FIRST[-LAST][/tcp|udp|sctp], network-host, network-parent=INTERFACE, \
     pid-host, ipc-host, uts-host, userns-host, cgroupns-host, privileged, syscalls-32bit, security-opt=seccomp|apparmor|systempaths, \
-    oom-score-adj, shared-mounts or volume-type=TYPE";
+    oom-score-adj, shared-mounts, volume-type=TYPE or log-to=ADDRESS";
 
 impl fmt::Display for GrantKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +129,7 @@ impl fmt::Display for GrantKind {
             GrantKind::OomScoreAdj => f.write_str("oom-score-adj"),
             GrantKind::SharedMounts => f.write_str("shared-mounts"),
             GrantKind::VolumeType(name) => write!(f, "volume-type={name}"),
+            GrantKind::LogTo(address) => write!(f, "log-to={address}"),
         }
     }
 }
@@ -201,6 +204,7 @@ impl FromStr for GrantKind {
             "oom-score-adj" => plain(Self::OomScoreAdj),
             "shared-mounts" => plain(Self::SharedMounts),
             "volume-type" => Ok(Self::VolumeType(word(wanted()?)?)),
+            "log-to" => crate::log::ship::destination(wanted()?).map(Self::LogTo).map_err(|e| invalid(&e.to_string())),
             _ => Err(invalid(SYNTAX)),
         }
     }

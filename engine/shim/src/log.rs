@@ -32,7 +32,7 @@ impl Log {
         let folder = folder.ok_or(libc::EBADF)?;
         let fd = open_file(&folder, &plan.file)?;
         let size = sys::stat(fd.as_raw_fd())?.st_size as u64;
-        let json = (plan.driver == LogDriver::JsonFile).then(Json::default);
+        let json = (plan.driver == LogDriver::JsonFile).then(|| Json { attrs: plan.attrs.clone(), ..Json::default() });
         let mut file = File { folder, name: plan.file.clone(), fd, size, max_size: plan.max_size, max_files: plan.max_files.max(1) };
         if json.is_none() {
             file.cut_incomplete_chunk()?;
@@ -157,9 +157,17 @@ impl File {
             let _ = self.truncate(0);
             return;
         }
+        // Held while the server puts a compressed file in another's place. It is never waited for: if it is taken, this file
+        // grows a little and the next write tries again.
+        let Ok(_lock) = sys::lock(at) else { return };
+        let packed = |n: u32| CString::new(format!("{}.{n}.gz", self.name)).unwrap_or_default();
         for n in (0..self.max_files - 1).rev() {
-            // Missing ones are skipped; renaming over the oldest removes it.
-            let _ = sys::rename_at(at, &name(n), &name(n + 1));
+            // Missing ones are skipped; renaming over the oldest removes it, and whichever spelling is left of it goes too.
+            if sys::rename_at(at, &name(n), &name(n + 1)).is_ok() {
+                let _ = sys::unlink_at(at, &packed(n + 1));
+            } else if n > 0 && sys::rename_at(at, &packed(n), &packed(n + 1)).is_ok() {
+                let _ = sys::unlink_at(at, &name(n + 1));
+            }
         }
         if let Ok(fd) = open_file(&self.folder, &self.name) {
             self.fd = fd;
@@ -174,6 +182,8 @@ struct Json {
     /// What has no newline yet, by stream (1, 2).
     partial: [Vec<u8>; 2],
     out: Vec<u8>,
+    /// An object that every line has as its `attrs`; empty: none.
+    attrs: String,
 }
 
 impl Json {
@@ -210,7 +220,12 @@ impl Json {
         let name: &[u8] = if stream == logfile::STDERR { b"stderr" } else { b"stdout" };
         self.out.extend_from_slice(b"\",\"stream\":\"");
         self.out.extend_from_slice(name);
-        self.out.extend_from_slice(b"\",\"time\":\"");
+        self.out.push(b'"');
+        if !self.attrs.is_empty() {
+            self.out.extend_from_slice(b",\"attrs\":");
+            self.out.extend_from_slice(self.attrs.as_bytes());
+        }
+        self.out.extend_from_slice(b",\"time\":\"");
         put_time(time_ns, &mut self.out);
         self.out.extend_from_slice(b"\"}\n");
     }

@@ -265,6 +265,8 @@ wire_struct! {
         pub max_size: u64,
         /// Files kept, the current one included; at least 1.
         pub max_files: u32,
+        /// `json-file`: an object in JSON that every line has as its `attrs`; empty: none.
+        pub attrs: String,
     }
 }
 

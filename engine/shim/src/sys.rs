@@ -172,6 +172,22 @@ pub fn readlink_at(folder: RawFd, path: &CStr) -> R<String> {
     String::from_utf8(buffer[..length as usize].to_vec()).map_err(|_| libc::EILSEQ)
 }
 
+/// A lock on a file or folder (flock(2)), held until it is dropped.
+pub struct Lock(RawFd);
+
+/// Takes it, if nobody else has it.
+pub fn lock(fd: RawFd) -> R<Lock> {
+    // SAFETY: an fd and a number.
+    if unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } == 0 { Ok(Lock(fd)) } else { Err(errno()) }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // SAFETY: an fd and a number.
+        unsafe { libc::flock(self.0, libc::LOCK_UN) };
+    }
+}
+
 pub fn stat(fd: RawFd) -> R<libc::stat> {
     let mut stat = std::mem::MaybeUninit::<libc::stat>::uninit();
     // SAFETY: `stat` has room for what fstat fills, and is read only when it was filled.

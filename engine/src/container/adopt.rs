@@ -64,6 +64,8 @@ impl Engine {
         self.networks_handle().adopt(alive).await?;
         self.sweep_runs()?;
         self.sweep_groups()?;
+        // What ended before all of its log was sent; those that run are adopted with it.
+        self.registry().all().iter().filter(|e| e.up().is_none()).for_each(|e| self.ship_log(e));
         for (entry, exit) in ended {
             self.recorded_end(&entry, exit).await;
         }

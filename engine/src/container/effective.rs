@@ -16,7 +16,7 @@ mod process;
 mod resolve;
 pub mod signal;
 pub(crate) mod sysctl;
-mod text;
+pub(crate) mod text;
 pub mod user;
 pub mod volume;
 
@@ -408,6 +408,19 @@ pub enum LogDriver {
         /// Whether rotated files are compressed.
         compress: bool,
     },
+    /// Our framed format, and sent on from there.
+    Sent {
+        /// Bytes of one file.
+        max_size: u64,
+        /// Files, with the current one.
+        max_files: u32,
+        /// Whether rotated files are compressed.
+        compress: bool,
+        /// Whether it can be read here as well (Docker's dual logging).
+        readable: bool,
+        /// Where to.
+        shipping: crate::log::ship::Shipping,
+    },
 }
 
 impl LogDriver {
@@ -417,6 +430,15 @@ impl LogDriver {
             LogDriver::None => "none",
             LogDriver::Local { .. } => "local",
             LogDriver::JsonFile { .. } => "json-file",
+            LogDriver::Sent { shipping, .. } => shipping.name(),
+        }
+    }
+
+    /// Whether files that were rotated out are compressed.
+    pub fn compresses(&self) -> bool {
+        match self {
+            LogDriver::None => false,
+            LogDriver::Local { compress, .. } | LogDriver::JsonFile { compress, .. } | LogDriver::Sent { compress, .. } => *compress,
         }
     }
 }

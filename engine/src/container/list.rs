@@ -153,7 +153,7 @@ impl Engine {
             user: effective.process.user.clone(),
             healthcheck: effective.health.as_ref().map(|h| h.shown.clone()),
             stop_signal: effective.stop.signal.to_string(),
-            log_path: (effective.log.driver != super::effective::LogDriver::None).then(|| text(self.log_folder(&entry.id).join(log_file))),
+            log_path: super::logs::has_file(&effective.log.driver).then(|| text(self.log_folder(&entry.id).join(log_file))),
             log_driver: effective.log.driver.name().to_owned(),
             hosts_path: text(etc.join("hosts")),
             hostname_path: text(etc.join("hostname")),

@@ -4,7 +4,7 @@ use super::effective::LogDriver;
 use super::record::Entry;
 use super::request::{LogOptions, Logs};
 use crate::engine::Engine;
-use crate::log::Source;
+use crate::log::{Facts, Source};
 use crate::policy::Action;
 use crate::{ContainerId, Error, Result, Subject};
 use std::path::PathBuf;
@@ -30,15 +30,84 @@ impl Engine {
         let driver = &entry.fixed.effective.log.driver;
         let source = match driver {
             LogDriver::None => return Err(crate::log::unreadable()),
-            LogDriver::Local { .. } => Source::Local(folder),
+            LogDriver::Sent { readable: false, .. } => return Err(crate::log::unreadable()),
+            LogDriver::Local { .. } | LogDriver::Sent { .. } => Source::Local(folder),
             LogDriver::JsonFile { .. } => Source::JsonFile(folder.join(file_name(driver, &entry.id))),
         };
         crate::log::read(source, options, tty, entry.writing.subscribe())
     }
 
+    /// What a log says of its container.
+    pub(super) fn log_facts(&self, entry: &Entry) -> Result<Facts> {
+        let effective = &entry.fixed.effective;
+        let labels = effective.labels.iter().map(|(k, v)| (k.as_str(), v.as_str()));
+        Ok(Facts {
+            id: entry.id.to_string(),
+            name: entry.name(),
+            image_id: entry.fixed.image.to_string(),
+            image: entry.fixed.spec.image.clone(),
+            command: effective.process.argv.join(" "),
+            created: entry.created,
+            extra: crate::log::attributes(&effective.log.options, labels, &effective.process.env)?,
+        })
+    }
+
+    /// The `attrs` of every line of Docker's file, in JSON; empty: none were asked for.
+    pub(super) fn log_attrs(&self, entry: &Entry) -> Result<String> {
+        let log = &entry.fixed.effective.log;
+        if !matches!(log.driver, LogDriver::JsonFile { .. }) || !log.options.keys().any(|key| crate::log::SHARED.contains(&key.as_str())) {
+            return Ok(String::new());
+        }
+        let facts = self.log_facts(entry)?;
+        let mut attrs = facts.extra.clone();
+        if let Some(template) = log.options.get("tag") {
+            attrs.insert("tag".to_owned(), crate::log::tag(template, &facts)?);
+        }
+        if attrs.is_empty() {
+            return Ok(String::new());
+        }
+        serde_json::to_string(&attrs).map_err(|e| Error::internal("writing a log's attributes", e))
+    }
+
+    /// Compresses what logs have rotated out, every now and then, one file at a time.
+    pub(crate) async fn pack_logs(&self) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(PACKING) => {}
+                () = self.closing().cancelled() => return,
+            }
+            for entry in self.registry().all() {
+                let driver = &entry.fixed.effective.log.driver;
+                if !driver.compresses() {
+                    continue;
+                }
+                let folder = self.log_folder(&entry.id);
+                let source = match driver {
+                    LogDriver::JsonFile { .. } => Source::JsonFile(folder.join(file_name(driver, &entry.id))),
+                    _ => Source::Local(folder),
+                };
+                match tokio::task::spawn_blocking(move || crate::log::pack(&source)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(container.id = entry.id.short(), ?error, "older log files could not be compressed");
+                    }
+                    Err(error) => tracing::error!(container.id = entry.id.short(), %error, "compressing log files ended in a panic"),
+                }
+            }
+        }
+    }
+
     pub(crate) fn log_folder(&self, id: &ContainerId) -> PathBuf {
         self.container_folder(id).join("log")
     }
+}
+
+/// How often rotated log files are looked for.
+const PACKING: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// Whether inspect shows a file: as with Docker only where the driver is one of files.
+pub(super) fn has_file(driver: &LogDriver) -> bool {
+    matches!(driver, LogDriver::Local { .. } | LogDriver::JsonFile { .. })
 }
 
 /// The log's file name, as inspect shows it.

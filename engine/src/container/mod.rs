@@ -25,6 +25,7 @@ mod remove;
 pub mod request;
 pub(crate) mod root;
 pub mod spec;
+mod ship;
 mod start;
 pub(crate) mod step;
 mod stop;

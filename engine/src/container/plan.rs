@@ -138,7 +138,8 @@ impl Engine {
         let log_folder = self.log_folder(&entry.id);
         let (driver, max_size, max_files) = match &spec.log.driver {
             super::effective::LogDriver::None => (wire::LogDriver::Discard, 0, 1),
-            super::effective::LogDriver::Local { max_size, max_files, .. } => (wire::LogDriver::Local, *max_size, *max_files),
+            super::effective::LogDriver::Local { max_size, max_files, .. }
+            | super::effective::LogDriver::Sent { max_size, max_files, .. } => (wire::LogDriver::Local, *max_size, *max_files),
             super::effective::LogDriver::JsonFile { max_size, max_files, .. } => {
                 (wire::LogDriver::JsonFile, max_size.unwrap_or(0), *max_files)
             }
@@ -161,6 +162,7 @@ impl Engine {
                 file: super::logs::file_name(&spec.log.driver, &entry.id),
                 max_size,
                 max_files,
+                attrs: self.log_attrs(entry)?,
             },
             run_dir: fds.add(run_dir),
         })

@@ -164,6 +164,8 @@ pub(crate) struct Entry {
     pub up: Mutex<Option<Arc<super::start::Up>>>,
     /// The teardown of the last process, while it goes on.
     pub teardown: Mutex<Option<tokio::task::JoinHandle<()>>>,
+    /// Held by the task that sends its log on.
+    pub shipping: Arc<tokio::sync::Mutex<()>>,
     /// Attachments that wait for the start.
     pub waiting: Mutex<Vec<super::attach::Waiting>>,
 }
@@ -182,6 +184,7 @@ impl Entry {
             writing: watch::channel(false).0,
             up: Mutex::new(None),
             teardown: Mutex::default(),
+            shipping: Arc::default(),
             waiting: Mutex::default(),
         })
     }

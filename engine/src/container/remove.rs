@@ -85,6 +85,7 @@ impl Engine {
             self.kill_and_await(entry).await?;
         }
         self.settled(entry).await;
+        self.last_lines_sent(entry).await;
         entry.record().life.state = State::Removing;
         let mut tx = self.inventory().begin().await?;
         if let (Some(row), None) = (asked, &intent) {

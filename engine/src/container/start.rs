@@ -114,6 +114,7 @@ impl Engine {
     async fn launch(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
         let spec = &entry.fixed.effective;
         self.check_links(entry)?;
+        self.try_shipping(entry).await?;
         let _starting = self.zygotes().starting();
         let (zygote, veth) = self.take_zygote(entry).unzip();
         let mut reserved = Undo::new(self, self.reserve_networks(entry, veth.flatten()).await?);
@@ -241,6 +242,7 @@ impl Engine {
     /// Waits for the end in a task of its own.
     pub(crate) fn watch(&self, entry: &Arc<Entry>, up: Arc<Up>) {
         self.probe_health(entry, &up);
+        self.ship_log(entry);
         let (engine, entry) = (self.clone(), entry.clone());
         self.spawn(async move {
             let exit = up.shim.exited().await;

@@ -3,7 +3,7 @@
 use super::files::Open;
 use super::local::Counted;
 use super::reader::Assembler;
-use crate::container::request::{LogOptions, StreamKind};
+use crate::container::request::StreamKind;
 use bytes::Bytes;
 use jiff::Timestamp;
 use std::borrow::Cow;
@@ -42,7 +42,7 @@ pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {
 }
 
 /// Walks lines backwards from `end` and counts; where to read on from.
-pub(super) fn walk_back(file: &Open, end: u64, options: &LogOptions, counted: &mut Counted) -> io::Result<u64> {
+pub(super) fn walk_back(file: &Open, end: u64, counted: &mut Counted) -> io::Result<u64> {
     const WINDOW: u64 = 256 * 1024;
     let mut at = end; // just behind a newline, or behind a torn last line
     loop {
@@ -58,14 +58,8 @@ pub(super) fn walk_back(file: &Open, end: u64, options: &LogOptions, counted: &m
                 None if start == 0 => 0,
                 None => break, // begins before the window
             };
-            if let Some((stream, time, text)) = entry(&window[line_start..line_end]) {
-                let wanted = if stream == StreamKind::Stderr { options.stderr } else { options.stdout };
-                if options.since.is_some_and(|s| time < s) {
-                    return Ok(start + line_end as u64 + 1);
-                }
-                if wanted && options.until.is_none_or(|u| time <= u) {
-                    counted.add(stream, text.as_bytes());
-                }
+            if let Some((stream, _, text)) = entry(&window[line_start..line_end]) {
+                counted.add(stream, text.as_bytes());
             }
             if line_start == 0 && start == 0 {
                 return Ok(0);

@@ -2,7 +2,7 @@
 
 use super::files::Open;
 use super::reader::Assembler;
-use crate::container::request::{LogOptions, StreamKind};
+use crate::container::request::StreamKind;
 use crate::runtime::logfile::{CHUNK_MAX, HEADER, Header, STDERR, TRAILER};
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -47,17 +47,15 @@ pub(super) struct Counted {
     open_count: bool,
     /// Streams whose end was seen.
     ended: [bool; 2],
-    /// Streams of which a newline before the first wanted line was seen (or which nobody wants): their first wanted
-    /// line is complete.
+    /// Streams of which a newline before the first wanted line was seen: their first wanted line is complete.
     begun: [bool; 2],
     /// What was looked at beyond the wanted lines: pieces, bytes.
     beyond: (usize, usize),
 }
 
 impl Counted {
-    pub fn new(options: &LogOptions, wanted: usize, open_count: bool) -> Self {
-        let begun = [!options.stdout, !options.stderr];
-        Self { wanted, lines: 0, open_count, ended: [false; 2], begun, beyond: (0, 0) }
+    pub fn new(wanted: usize, open_count: bool) -> Self {
+        Self { wanted, lines: 0, open_count, ended: [false; 2], begun: [false; 2], beyond: (0, 0) }
     }
 
     /// Counts the lines that end in a piece, which lies before all pieces counted so far.
@@ -86,7 +84,7 @@ impl Counted {
 }
 
 /// Walks chunks backwards from `end` and counts lines; where to read on from.
-pub(super) fn walk_back(file: &Open, end: u64, options: &LogOptions, counted: &mut Counted) -> io::Result<u64> {
+pub(super) fn walk_back(file: &Open, end: u64, counted: &mut Counted) -> io::Result<u64> {
     const WINDOW: u64 = 256 * 1024;
     let mut at = last_border(file, end)?;
     let mut window_start = at;
@@ -115,15 +113,7 @@ pub(super) fn walk_back(file: &Open, end: u64, options: &LogOptions, counted: &m
         };
         let (header, from) = found;
         at = window_start + from as u64;
-        let (stream, time) = (stream(&header), time(&header));
-        if options.since.is_some_and(|s| time < s) {
-            // Older ones only hold what an open line needs.
-            break;
-        }
-        let wanted = if stream == StreamKind::Stderr { options.stderr } else { options.stdout };
-        if wanted && options.until.is_none_or(|u| time <= u) {
-            counted.add(stream, &window[from + HEADER..from + HEADER + header.length as usize]);
-        }
+        counted.add(stream(&header), &window[from + HEADER..from + HEADER + header.length as usize]);
     }
     Ok(at)
 }

@@ -4,16 +4,22 @@
 //! nothing but its own buffer, and neither the container nor other readers ever wait for it. `files` knows the rotated
 //! set, `local` and `json` the two formats; here they become one stream that can follow.
 
+mod attributes;
 mod files;
 mod json;
 mod local;
+mod pack;
 mod reader;
+pub mod ship;
 
 use crate::container::request::{LogLine, LogOptions, Logs};
 use crate::{Doing, Error, Result};
 use jiff::Timestamp;
 use reader::Reader;
 use std::path::{Path, PathBuf};
+pub use attributes::attributes;
+pub(crate) use attributes::{Facts, SHARED, tag};
+pub(crate) use pack::pack;
 use tokio::sync::watch;
 
 /// A line longer than this is given in parts, as dockerd does.
@@ -42,8 +48,8 @@ impl Source {
 
 /// Reads a log. `up` tells whether the container runs: with `follow`, the stream ends once it is false (or its sender
 /// gone) and everything written has been given. A last line without a newline is given once nothing can complete it.
-/// Nothing is read before the stream is polled. Lines are filtered first and then counted: `tail` gives the last so many
-/// *of those asked for*.
+/// Nothing is read before the stream is polled. As with Docker lines are counted first and then filtered: `tail` looks at
+/// the last so many of all, and gives those of them that were asked for.
 ///
 /// # Errors
 /// `Invalid` when neither stream is asked for; `Internal` when following and the folder cannot be watched.

@@ -56,14 +56,14 @@ impl Reader {
         };
         let mut reader = Self { base, files, offset: 0, end, assembler: Assembler::new(&options), format };
         if let Some(tail) = options.tail {
-            reader.go_to_tail(tail, &options, up)?;
+            reader.go_to_tail(tail, up)?;
         }
         Ok(reader)
     }
 
     /// Walks back from the end until so many lines lie ahead.
-    fn go_to_tail(&mut self, tail: usize, options: &LogOptions, up: bool) -> io::Result<()> {
-        let mut counted = local::Counted::new(options, tail, !up);
+    fn go_to_tail(&mut self, tail: usize, up: bool) -> io::Result<()> {
+        let mut counted = local::Counted::new(tail, !up);
         for index in (0..self.files.len()).rev() {
             let file = &self.files[index];
             let end = match self.end {
@@ -71,8 +71,8 @@ impl Reader {
                 _ => file.len()?,
             };
             let start = match self.format {
-                Format::Local => local::walk_back(file, end, options, &mut counted)?,
-                Format::Json => json::walk_back(file, end, options, &mut counted)?,
+                Format::Local => local::walk_back(file, end, &mut counted)?,
+                Format::Json => json::walk_back(file, end, &mut counted)?,
             };
             if counted.enough() || index == 0 {
                 self.files.drain(..index);
@@ -210,7 +210,7 @@ impl Assembler {
 
     /// Bytes of a stream as they were written, at any border.
     pub fn feed(&mut self, stream: StreamKind, time: Timestamp, data: &Bytes) {
-        if !self.wants(stream) || self.past_until {
+        if self.past_until || self.skip == 0 && !self.wants(stream) {
             return;
         }
         let mut start = 0;
@@ -247,14 +247,11 @@ impl Assembler {
 
     /// A line, or a part of one (without newline).
     pub fn push(&mut self, stream: StreamKind, time: Timestamp, bytes: impl FnOnce() -> Bytes) {
-        if !self.wants(stream) || !self.in_time(time) {
-            return;
-        }
-        let bytes = bytes();
-        if self.skip == 0 {
-            self.lines.push(LogLine { stream, time, bytes });
-        } else if bytes.last() == Some(&b'\n') {
-            self.skip -= 1;
+        // As with Docker `tail` counts all lines, and only then is asked which of them are wanted.
+        if self.skip > 0 {
+            self.skip -= usize::from(bytes().last() == Some(&b'\n'));
+        } else if self.wants(stream) && self.in_time(time) {
+            self.lines.push(LogLine { stream, time, bytes: bytes() });
         }
     }
 

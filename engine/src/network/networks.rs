@@ -199,6 +199,11 @@ impl Networks {
         Ok(())
     }
 
+    /// Subnets that this tenant has nothing to do with: all those of others.
+    pub fn foreign_subnets(&self, tenant: TenantId) -> Vec<super::Cidr> {
+        self.0.state().networks.values().filter(|n| n.row.tenant != tenant).flat_map(super::state::Net::subnets).collect()
+    }
+
     /// The tenant's networks: bridge, host, none, then others by name.
     pub async fn list(&self, tenant: TenantId) -> Result<Vec<Network>> {
         self.ensure_predefined(tenant).await?;

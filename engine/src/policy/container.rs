@@ -76,8 +76,7 @@ impl Judge<'_> {
             // How it ends and begins again harms nobody else.
             restart: _,
             auto_remove: _,
-            // Drivers that exist write to the tenant's disk only.
-            log: _,
+            log,
             stop: _,
             // Runs inside, as an unprivileged exec.
             health: _,
@@ -110,6 +109,16 @@ impl Judge<'_> {
         }
         self.resources(resources, privileged);
         self.network(network);
+        self.log(log);
+    }
+
+    /// Files are the tenant's own. The server sends the rest, from where it reaches more than a container does.
+    fn log(&mut self, log: &crate::container::effective::Log) {
+        use crate::container::effective::LogDriver;
+        let LogDriver::Sent { shipping, .. } = &log.driver else { return };
+        if crate::log::ship::is_local(&shipping.to) {
+            self.need(format!("sending logs to {}", shipping.to), GrantKind::LogTo(shipping.to.clone()));
+        }
     }
 
     /// Returns whether the grant `privileged` covers what follows.

@@ -143,6 +143,7 @@ impl Host {
                 file: logfile::FILE.into(),
                 max_size: logfile::MAX_SIZE,
                 max_files: logfile::MAX_FILES,
+                attrs: String::new(),
             },
             run_dir: fds.add(self.runtime.make_folder(id).unwrap()),
         };
@@ -651,6 +652,7 @@ async fn json_file_is_dockers() {
         .start(&["sh", "-c", &script], |p| {
             p.log.driver = LogDriver::JsonFile;
             p.log.file = "x-json.log".into();
+            p.log.attrs = r#"{"a":"b"}"#.into();
         })
         .await
         .unwrap();
@@ -665,7 +667,7 @@ async fn json_file_is_dockers() {
     let rest = format!("{}\n", "x".repeat(17_000 - logfile::JSON_LINE_MAX));
     assert_eq!(of("stdout"), ["a\"<\t\n", "\u{fffd}\n", &piece, &rest, "end"]);
     assert_eq!(of("stderr"), ["e\n"]);
-    assert!(text.starts_with(r#"{"log":"a\"\u003c\t\n","stream":"stdout","time":"20"#), "{text}");
+    assert!(text.starts_with(r#"{"log":"a\"\u003c\t\n","stream":"stdout","attrs":{"a":"b"},"time":"20"#), "{text}");
     assert!(lines[0]["time"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
 }
 

@@ -7,7 +7,6 @@ use axum::body::Bytes;
 use bytes::BytesMut;
 use engine::container::Container;
 use engine::container::request::{LogLine, StreamKind};
-use std::collections::BTreeMap;
 
 /// How lines are written.
 pub struct Format {
@@ -55,24 +54,15 @@ impl Format {
     }
 }
 
-/// `key=value,…` of the labels and variables that the log options `labels` and `env` name.
-pub fn details(c: &Container) -> String {
-    let options = &c.spec.host.log.options;
-    let named = |key: &str| options.get(key).map(|list| list.split(',').collect::<Vec<_>>()).unwrap_or_default();
-    let mut details = BTreeMap::new();
+/// `key=value,…` of the labels and variables that the log options name.
+///
+/// # Errors
+/// What the engine says of the options; they were checked when the container was made.
+pub fn details(c: &Container) -> engine::Result<String> {
     let all = labels(c);
-    for name in named("labels") {
-        if let Some(value) = all.get(name) {
-            details.insert(name.to_owned(), (*value).to_owned());
-        }
-    }
-    for name in named("env") {
-        let value = c.env.iter().rev().find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-        if let Some(value) = value {
-            details.insert(name.to_owned(), value.to_owned());
-        }
-    }
-    details.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+    let labels = all.iter().map(|(name, value)| (*name, *value));
+    let details = engine::log::attributes(&c.spec.host.log.options, labels, &c.env)?;
+    Ok(details.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(","))
 }
 
 #[cfg(test)]
@@ -111,7 +101,7 @@ mod tests {
         let mut c = sample();
         c.spec.host.log.options.insert("labels".into(), "shp,nosuch".into());
         c.spec.host.log.options.insert("env".into(), "A".into());
-        assert_eq!(details(&c), "A=b,shp=1");
-        assert_eq!(details(&sample()), "");
+        assert_eq!(details(&c).unwrap(), "A=b,shp=1");
+        assert_eq!(details(&sample()).unwrap(), "");
     }
 }

@@ -118,7 +118,7 @@ pub async fn logs(State(app): State<App>, Who(who): Who, version: ApiVersion, Pa
         return Err(Error::invalid("Bad parameters: you must choose at least one stream").into());
     }
     let details = match args.flag("details") {
-        true => Some(super::logs::details(&app.engine.container(&who, &name).await?)),
+        true => Some(super::logs::details(&app.engine.container(&who, &name).await?)?),
         false => None,
     };
     let logs = app.engine.logs(&who, &name, &options).await?;

@@ -3,7 +3,9 @@
 use super::text::{parse_bool, parse_size};
 use super::{Log, LogDriver};
 use crate::container::spec::LogSpec;
+use crate::log::ship;
 use crate::{Error, Result};
+use std::collections::BTreeMap;
 
 /// Docker's for `local`.
 const LOCAL_SIZE: u64 = 20 << 20;
@@ -22,18 +24,60 @@ pub(super) fn log(asked: &LogSpec, default: &LogSpec) -> Result<Log> {
         options.remove("max-file");
     }
     options.extend(asked.options.clone());
+    delivery(&options)?;
+    chosen(&options)?;
     let driver = match driver {
         "none" => LogDriver::None,
         "local" | "json-file" => file(driver, &options)?,
-        "syslog" | "journald" | "gelf" | "fluentd" | "awslogs" | "splunk" | "gcplogs" | "etwlogs" => {
-            return Err(Error::unsupported(&format!("the logging driver {driver}")));
-        }
-        other => return Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
+        "awslogs" | "splunk" | "gcplogs" | "etwlogs" => return Err(Error::unsupported(&format!("the logging driver {driver}"))),
+        other => match ship::parse(other, &options)? {
+            Some(shipping) => sent(shipping, &options)?,
+            None => return Err(Error::invalid(format!("logger: no log driver named '{other}' is registered"))),
+        },
     };
     Ok(Log { driver, options })
 }
 
-fn file(driver: &str, options: &std::collections::BTreeMap<String, String>) -> Result<LogDriver> {
+/// `mode` and `max-buffer-size`. Neither changes what we do: a container's output goes to the file's page cache at once and
+/// waits for nobody, so that `blocking` does not block, and `non-blocking` has no buffer that could be full and lose lines.
+/// What is sent elsewhere is read from that file, which holds more than such a buffer does.
+fn delivery(options: &BTreeMap<String, String>) -> Result<()> {
+    let mode = options.get("mode").map(String::as_str).unwrap_or_default();
+    if !matches!(mode, "" | "blocking" | "non-blocking") {
+        return Err(Error::invalid(format!("logger: logging mode not supported: {mode}")));
+    }
+    match options.get("max-buffer-size") {
+        Some(_) if mode != "non-blocking" => {
+            Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"))
+        }
+        Some(size) => parse_size(size).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// What is said of the container must be sayable.
+fn chosen(options: &BTreeMap<String, String>) -> Result<()> {
+    crate::log::attributes(options, [], &[])?;
+    crate::log::tag(options.get("tag").map(String::as_str).unwrap_or_default(), &crate::log::Facts::sample()).map(drop)
+}
+
+/// A driver that sends keeps a copy as `local` does, which is Docker's cache for reading and the buffer of what is to be sent.
+fn sent(shipping: ship::Shipping, options: &BTreeMap<String, String>) -> Result<LogDriver> {
+    let cache = ship::CACHE.iter().filter_map(|(name, own)| Some(((*own).to_owned(), options.get(*name)?.clone()))).collect();
+    let LogDriver::Local { max_size, max_files, compress } = file("local", &cache)? else {
+        return Err(Error::invalid("the copy of a log that is sent is kept as local"));
+    };
+    let disabled = match options.get("cache-disabled") {
+        Some(text) => parse_bool(text).ok_or_else(|| Error::invalid(format!("invalid value for cache-disabled: {text:?}")))?,
+        None => false,
+    };
+    // Whoever asks for a buffer of that size gets one that is not smaller.
+    let buffer = options.get("max-buffer-size").map(|size| parse_size(size)).transpose()?.unwrap_or(0);
+    let max_size = max_size.max(buffer.div_ceil(u64::from(max_files)));
+    Ok(LogDriver::Sent { max_size, max_files, compress, readable: !disabled, shipping })
+}
+
+fn file(driver: &str, options: &BTreeMap<String, String>) -> Result<LogDriver> {
     let json = driver == "json-file";
     let mut max_size = (!json).then_some(LOCAL_SIZE);
     let mut max_files = if json { 1 } else { LOCAL_FILES };
@@ -61,18 +105,10 @@ fn file(driver: &str, options: &std::collections::BTreeMap<String, String>) -> R
             "compress" => {
                 compress = Some(parse_bool(value).ok_or_else(|| Error::invalid(format!("invalid value for compress: {value:?}")))?)
             }
-            // Ours never blocks on anything but the disk.
-            "mode" if value == "blocking" || value.is_empty() => {}
-            "mode" if value == "non-blocking" => return Err(Error::unsupported("the log mode non-blocking")),
-            "mode" => return Err(Error::invalid(format!("logger: logging mode not supported: {value}"))),
-            "max-buffer-size" => {
-                return Err(Error::invalid("logger: max-buffer-size option is only supported with 'mode=non-blocking'"));
-            }
-            // Labels and variables do not change: `docker logs --details` takes them from the container.
-            "labels" | "env" => {}
-            "labels-regex" | "env-regex" | "tag" if json => {
-                return Err(Error::unsupported(&format!("the log option {key}")));
-            }
+            "mode" | "max-buffer-size" => {}
+            // What they choose does not change: `docker logs --details` takes it from the container.
+            "labels" | "labels-regex" | "env" | "env-regex" => {}
+            "tag" if json => {}
             other if json => return Err(Error::invalid(format!("unknown log opt '{other}' for json-file log driver"))),
             other => return Err(Error::invalid(format!("unknown log opt '{other}' for log driver local"))),
         }
@@ -134,7 +170,18 @@ mod tests {
         ] {
             assert_eq!(parse(driver, options).unwrap_err().to_string(), error);
         }
-        assert_eq!(parse("syslog", &[]).unwrap_err().kind(), crate::Kind::Unsupported);
-        assert_eq!(parse("json-file", &[("tag", "a")]).unwrap_err().kind(), crate::Kind::Unsupported);
+        assert_eq!(parse("awslogs", &[]).unwrap_err().kind(), crate::Kind::Unsupported);
+        let options =
+            [("gelf-address", "udp://h"), ("cache-max-size", "1m"), ("cache-disabled", "true"), ("mode", "non-blocking"), ("max-buffer-size", "50m")];
+        match parse("gelf", &options).unwrap() {
+            LogDriver::Sent { max_size, max_files: 5, compress: true, readable: false, shipping } => {
+                assert_eq!((max_size, shipping.name()), (10 << 20, "gelf"));
+            }
+            other => panic!("{other:?}"),
+        }
+        for options in [&[("mode", "x")][..], &[("max-buffer-size", "1m")], &[("env-regex", "(")], &[("tag", "{{.No}}")]] {
+            assert_eq!(parse("json-file", options).unwrap_err().kind(), crate::Kind::Invalid, "{options:?}");
+        }
+        parse("json-file", &[("mode", "non-blocking"), ("max-buffer-size", "4m"), ("labels", "a"), ("tag", "{{.Name}}")]).unwrap();
     }
 }
