@@ -57,6 +57,7 @@ struct Inner {
     registry: Registry,
     execs: Execs,
     roots: Roots,
+    measured: crate::disk::Measured,
     zygotes: Zygotes,
     builds: crate::build::Builds,
     life: LifeWriter,
@@ -139,6 +140,7 @@ impl Engine {
             events: Events::default(),
             life: LifeWriter::start(inventory.clone()),
             roots: Roots::default(),
+            measured: crate::disk::Measured::default(),
             zygotes: Zygotes::new(config.zygotes),
             builds: crate::build::Builds::default(),
             tasks: TaskTracker::new(),
@@ -190,6 +192,11 @@ impl Engine {
         if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
             tracing::error!("what was still to be written could not be: outcomes of the last actions are missing in the audit log");
         }
+    }
+
+    /// What tenants were found to take on disk.
+    pub(crate) fn measured(&self) -> &crate::disk::Measured {
+        &self.0.measured
     }
 
     /// This instance's folders and names.

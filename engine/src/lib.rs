@@ -6,6 +6,7 @@ pub mod build;
 pub mod caps;
 pub mod cgroup;
 pub mod container;
+pub mod disk;
 mod engine;
 mod error;
 pub mod event;

@@ -169,6 +169,15 @@ impl Engine {
         Ok(())
     }
 
+    /// Bytes in the folders that builds of a tenant keep.
+    pub(crate) async fn build_folders_size(&self, tenant: TenantId) -> Result<u64> {
+        let mut total = 0;
+        for row in rows::mounts(self.inventory(), tenant).await? {
+            total += crate::volume::folder_size(&self.build_caches().join(&row.folder)).await;
+        }
+        Ok(total)
+    }
+
     /// What builds remember, least recently used first.
     ///
     /// # Errors

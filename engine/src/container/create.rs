@@ -65,8 +65,10 @@ impl Engine {
         let networks = self.resolve_networks(who.tenant, &effective).await?;
         warnings.extend(crate::cgroup::validate(&mut effective.resources, self.cgroups().support(), crate::cgroup::Occasion::Create)?);
         let effective = self.judge_container(who, Action::ContainerCreate, effective).await?;
+        let images = self.mounted_images(who.tenant, &effective).await?;
         let quota = self.tenants().standing(who)?.quota;
         quota.room(Counted::Containers, self.registry().of(who.tenant).len() as u64, 1)?;
+        self.room_on_disk(who.tenant).await?;
         let reserved = self.reserve_name(who.tenant, name, &id)?;
         let name = reserved.name().to_owned();
 
@@ -82,6 +84,7 @@ impl Engine {
             layers: origin.layers,
             image_config: origin.config,
             step: origin.step,
+            images,
             mounts,
             creator: Creator::of(who),
             binds: effective.binds().clone(),

@@ -316,7 +316,10 @@ impl Engine {
                 }
                 Ok(wire::Mount { source: wire::MountSource::Tmpfs { options }, target: mount.target.clone(), file: false, copy_up: false })
             }
-            MountSource::Image { .. } => Err(Error::unsupported("a mount of type image")),
+            MountSource::Image { subpath, .. } => {
+                let (fd, file) = self.image_mount(entry, mount, subpath).await?;
+                Ok(mounted(wire::MountSource::Detached { fd: fds.add(fd) }, file))
+            }
             MountSource::TenantSocket => {
                 let socket = self.tenant_socket(entry.tenant)?;
                 let file = inside::open_path(&socket).doing(|| format!("opening {}", socket.display()))?;

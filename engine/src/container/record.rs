@@ -35,9 +35,19 @@ pub(crate) struct Fixed {
     pub binds: BTreeMap<String, BindAccess>,
     /// Who made it: its starts are judged by what that person may.
     pub creator: Creator,
+    /// The images that are mounted in it, by target.
+    #[serde(default)]
+    pub images: BTreeMap<String, super::image_mount::MountedImage>,
     /// What a build mounts into it; `None`: it is no build's.
     #[serde(default)]
     pub step: Option<super::step::Step>,
+}
+
+impl Fixed {
+    /// The images whose layers it needs: the one it was made from, and those that are mounted in it.
+    pub fn images_used(&self) -> impl Iterator<Item = Digest> + '_ {
+        std::iter::once(self.image).chain(self.images.values().map(|mounted| mounted.image))
+    }
 }
 
 /// Who made a container.

@@ -4,11 +4,11 @@
 use super::effective::LogDriver;
 use super::record::Entry;
 use super::request::LogOptions;
+use crate::Result;
 use crate::engine::Engine;
 use crate::grant::GrantKind;
 use crate::log::Source;
 use crate::log::ship::{self, Guard, Shipper, Shipping};
-use crate::Result;
 use std::sync::Arc;
 use std::time::Duration;
 

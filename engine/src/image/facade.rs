@@ -189,7 +189,12 @@ impl Engine {
     fn collect_layers(&self) {
         let engine = self.clone();
         self.spawn(async move {
-            let in_use: Vec<(TenantId, Digest)> = engine.registry().all().iter().map(|e| (e.tenant, e.fixed.image)).collect();
+            let in_use: Vec<(TenantId, Digest)> = engine
+                .registry()
+                .all()
+                .iter()
+                .flat_map(|e| e.fixed.images_used().map(|image| (e.tenant, image)).collect::<Vec<_>>())
+                .collect();
             match engine.images_handle().collect(&in_use).await {
                 Ok(freed) => tracing::debug!(freed, "layers collected"),
                 Err(error) => tracing::warn!(?error, "unused layers could not be removed"),
@@ -200,10 +205,14 @@ impl Engine {
 
     fn uses_of_images(&self, tenant: TenantId) -> Vec<ImageUse> {
         let entries = self.registry().of(tenant);
-        entries.iter().map(|e| ImageUse { image: e.fixed.image, container: e.id.clone(), running: e.up().is_some() }).collect()
+        let uses = entries.iter().flat_map(|e| e.fixed.images_used().map(move |image| (e, image)));
+        uses.map(|(e, image)| ImageUse { image, container: e.id.clone(), running: e.up().is_some() }).collect()
     }
 
     pub(crate) async fn room_for_image(&self, who: &Subject) -> Result<()> {
+        self.room_on_disk(who.tenant).await?;
+        // What comes now is to be seen by whoever asks next.
+        self.measured().forget(who.tenant);
         let quota = self.tenants().standing(who)?.quota;
         if quota.images.is_none() {
             return Ok(());

@@ -14,12 +14,12 @@ pub mod ship;
 
 use crate::container::request::{LogLine, LogOptions, Logs};
 use crate::{Doing, Error, Result};
-use jiff::Timestamp;
-use reader::Reader;
-use std::path::{Path, PathBuf};
 pub use attributes::attributes;
 pub(crate) use attributes::{Facts, SHARED, tag};
+use jiff::Timestamp;
 pub(crate) use pack::pack;
+use reader::Reader;
+use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 
 /// A line longer than this is given in parts, as dockerd does.

@@ -30,6 +30,7 @@ impl Engine {
             engine.judge(&who, Action::VolumeCreate).await?;
             let have = engine.volumes_handle().of(who.tenant).len() as u64;
             standing.quota.room(Counted::Volumes, have, 1)?;
+            engine.room_on_disk(who.tenant).await?;
             let mut tx = engine.inventory().begin().await?;
             let entry = audit::Entry::of(&who, Action::VolumeCreate.as_str(), &spec.name).authorized(spec.hash(), spec.rule());
             let intent = engine.audit().intent(&mut tx, &entry).await?;

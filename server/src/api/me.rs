@@ -1,7 +1,8 @@
 //! Who one is.
 
-use crate::Who;
+use crate::{App, Who};
 use axum::Json;
+use axum::extract::State;
 use engine::{Role, Scope};
 use serde::Serialize;
 
@@ -34,4 +35,34 @@ pub async fn me(Who(who): Who) -> Json<Me> {
         },
         via: who.via.as_str(),
     })
+}
+
+/// What the tenant takes on disk, in bytes.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct Disk {
+    /// Unpacked layers of images, each once.
+    pub layers: u64,
+    /// The same as they were fetched, compressed.
+    pub blobs: u64,
+    /// Volumes.
+    pub volumes: u64,
+    /// What containers wrote into their root file systems.
+    pub containers: u64,
+    /// Logs.
+    pub logs: u64,
+    /// Folders that builds keep.
+    pub build_cache: u64,
+    /// All of it.
+    pub total: u64,
+    /// The tenant's quota; absent: none.
+    pub quota: Option<u64>,
+}
+
+/// What the tenant takes on disk.
+#[utoipa::path(get, path = "/api/v1/disk", responses((status = 200, body = Disk)))]
+pub async fn disk(State(app): State<App>, Who(who): Who) -> super::wire::Answer<Json<Disk>> {
+    let used = app.engine.disk_use(&who).await?;
+    let engine::disk::DiskUse { layers, blobs, volumes, containers, logs, build_cache } = used;
+    let quota = app.accounts.tenants().get(who.tenant).and_then(|t| t.quota.disk);
+    Ok(Json(Disk { layers, blobs, volumes, containers, logs, build_cache, total: used.total(), quota }))
 }

@@ -28,6 +28,7 @@ fn own_routes() -> Routes {
     Routes::api()
         .get("/api/openapi.json", Public, openapi::document)
         .get("/api/v1/me", Read, me::me)
+        .get("/api/v1/disk", Read, me::disk)
         .get("/api/v1/containers", Read, containers::list)
         .post("/api/v1/containers", Write, containers::create)
         .get("/api/v1/containers/{name}", Read, containers::get)

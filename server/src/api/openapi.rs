@@ -12,6 +12,7 @@ use utoipa::OpenApi;
     ),
     paths(
         super::me::me,
+        super::me::disk,
         super::containers::list,
         super::containers::create,
         super::containers::get,

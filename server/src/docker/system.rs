@@ -236,7 +236,7 @@ pub async fn df(State(app): State<App>, Who(who): Who, version: ApiVersion, args
             *used.entry(container.image_id).or_default() += 1;
         }
         let images = app.engine.images(&who, &ImageFilter::default()).await?;
-        answer.insert("LayersSize".to_owned(), json!(images.iter().map(|i| i.size).sum::<u64>()));
+        answer.insert("LayersSize".to_owned(), json!(app.engine.disk_use(&who).await?.layers));
         let rows = images.iter().map(|i| {
             let mut row = wire::image::summary(i, used.get(&i.id).copied().unwrap_or(0), version);
             row["SharedSize"] = json!(0);
@@ -246,7 +246,15 @@ pub async fn df(State(app): State<App>, Who(who): Who, version: ApiVersion, args
     }
     if wants("volume") {
         let volumes = app.engine.volumes(&who, &Filters::new()).await?;
-        answer.insert("Volumes".to_owned(), volumes.iter().map(wire::volume::volume_usage).collect());
+        let mut rows = Vec::new();
+        for volume in &volumes {
+            match app.engine.volume_size(&who, &volume.name).await {
+                Ok(size) => rows.push(wire::volume::volume_usage(volume, size)),
+                Err(e) if e.is_not_found() => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+        answer.insert("Volumes".to_owned(), Value::Array(rows));
     }
     if wants("build-cache") {
         let cache = app.engine.build_cache(&who).await?;

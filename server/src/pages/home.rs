@@ -133,6 +133,10 @@ async fn quota(app: &crate::App, who: &engine::Subject, containers: &[Container]
         .map(|c| c.ports.iter().map(|p| (p.port, p.container.protocol)).collect::<std::collections::BTreeSet<_>>().len() as u64)
         .sum();
     let cpus: i64 = containers.iter().filter(|c| c.state.is_up()).map(|c| c.spec.host.resources.nano_cpus).sum();
+    let disk = app.engine.disk_use_lately(who).await.map(|used| used.total()).unwrap_or_else(|error| {
+        tracing::warn!(?error, "what a tenant takes on disk could not be measured");
+        0
+    });
     let number = |n: u64| n.to_string();
     let nano = |n: u64| format::cpus(i64::try_from(n).unwrap_or(i64::MAX));
     vec![
@@ -141,6 +145,7 @@ async fn quota(app: &crate::App, who: &engine::Subject, containers: &[Container]
         meter("Processes", processes, quota.pids, number),
         meter("Containers", containers.len() as u64, quota.containers, number),
         meter("Images", images as u64, quota.images, number),
+        meter("Disk", disk, quota.disk, format::memory),
         meter("Published ports", ports, quota.ports, number),
     ]
 }

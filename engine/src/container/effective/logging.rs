@@ -171,8 +171,13 @@ mod tests {
             assert_eq!(parse(driver, options).unwrap_err().to_string(), error);
         }
         assert_eq!(parse("awslogs", &[]).unwrap_err().kind(), crate::Kind::Unsupported);
-        let options =
-            [("gelf-address", "udp://h"), ("cache-max-size", "1m"), ("cache-disabled", "true"), ("mode", "non-blocking"), ("max-buffer-size", "50m")];
+        let options = [
+            ("gelf-address", "udp://h"),
+            ("cache-max-size", "1m"),
+            ("cache-disabled", "true"),
+            ("mode", "non-blocking"),
+            ("max-buffer-size", "50m"),
+        ];
         match parse("gelf", &options).unwrap() {
             LogDriver::Sent { max_size, max_files: 5, compress: true, readable: false, shipping } => {
                 assert_eq!((max_size, shipping.name()), (10 << 20, "gelf"));

@@ -5,15 +5,7 @@ use crate::container::request::{LogLine, StreamKind};
 use crate::log::Facts;
 
 /// One message; with `id` its acknowledgement is asked for.
-pub(super) fn encode(
-    facts: &Facts,
-    tag: &str,
-    line: &LogLine,
-    text: &[u8],
-    partial: bool,
-    sub_second: bool,
-    id: Option<&str>,
-) -> Vec<u8> {
+pub(super) fn encode(facts: &Facts, tag: &str, line: &LogLine, text: &[u8], partial: bool, sub_second: bool, id: Option<&str>) -> Vec<u8> {
     let text = String::from_utf8_lossy(text);
     let source = if line.stream == StreamKind::Stderr { "stderr" } else { "stdout" };
     let name = format!("/{}", facts.name);

@@ -44,7 +44,9 @@ pub(super) fn encode(facts: &Facts, tag: &str, line: &LogLine, text: &[u8], comp
     }
     let bytes = match compression {
         Compression::None => bytes,
-        Compression::Gzip(level) => packed(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level)), &bytes, |e| e.finish()),
+        Compression::Gzip(level) => {
+            packed(flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level)), &bytes, |e| e.finish())
+        }
         Compression::Zlib(level) => {
             packed(flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::new(level)), &bytes, |e| e.finish())
         }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv6Addr};
 /// Metadata services that are not link-local.
 const METADATA: [IpAddr; 2] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
-    IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 200)),       // Alibaba
+    IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 200)),        // Alibaba
 ];
 
 /// What a tenant may reach.
@@ -39,9 +39,7 @@ impl Guard {
 /// Addresses that mean something else, or nothing, on another machine.
 fn is_hosts_alone(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(a) => {
-            a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast() || a.octets()[0] == 0
-        }
+        IpAddr::V4(a) => a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast() || a.octets()[0] == 0,
         IpAddr::V6(a) => {
             // NAT64's well-known prefix leads to IPv4 addresses that were not looked at.
             let nat64 = a.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
@@ -81,8 +79,22 @@ mod tests {
     #[test]
     fn sec_logs_do_not_reach_the_host_metadata_or_other_tenants() {
         for ip in [
-            "127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "100.100.100.200", "172.30.5.9", "::1",
-            "::", "fe80::1", "ff02::1", "fd00:ec2::254", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "64:ff9b::7f00:1",
+            "127.0.0.1",
+            "127.9.9.9",
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "100.100.100.200",
+            "172.30.5.9",
+            "::1",
+            "::",
+            "fe80::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "::ffff:127.0.0.1",
+            "::ffff:169.254.169.254",
+            "64:ff9b::7f00:1",
         ] {
             assert!(refused(ip), "{ip}");
             assert_eq!(Guard { granted: true, foreign: Vec::new() }.refusal(ip.parse().unwrap()), None, "{ip}");

@@ -35,7 +35,8 @@ pub(super) fn encode(facts: &Facts, tag: &str, line: &LogLine, text: &[u8], part
 fn name_of(key: &str) -> Option<String> {
     let name: String = key.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' }).collect();
     let name = name.trim_start_matches(|c: char| c == '_' || c.is_ascii_digit()).to_owned();
-    let ours = matches!(name.as_str(), "" | "MESSAGE" | "PRIORITY" | "IMAGE_NAME") || ["CONTAINER_", "SYSLOG_"].iter().any(|p| name.starts_with(p));
+    let ours = matches!(name.as_str(), "" | "MESSAGE" | "PRIORITY" | "IMAGE_NAME")
+        || ["CONTAINER_", "SYSLOG_"].iter().any(|p| name.starts_with(p));
     (!ours && name.len() <= 64).then_some(name)
 }
 

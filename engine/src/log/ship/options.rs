@@ -56,7 +56,8 @@ pub(crate) fn parse(driver: &str, options: &Options) -> Result<Option<Shipping>>
                 number::<u32>(options, key)?;
             }
             let protocol = Protocol::Gelf { compression: compression(options)? };
-            let own = &["gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"];
+            let own =
+                &["gelf-address", "gelf-compression-type", "gelf-compression-level", "gelf-tcp-max-reconnect", "gelf-tcp-reconnect-delay"];
             (own, protocol, to)
         }
         "fluentd" => {
@@ -187,7 +188,9 @@ fn compression(options: &Options) -> Result<Compression> {
     let level = match number::<i32>(options, "gelf-compression-level")? {
         // flate's word for "as usual"; Docker's own default is the fastest.
         Some(-1) => 6,
-        Some(level) => u32::try_from(level).ok().filter(|l| *l <= 9).ok_or_else(|| Error::invalid("gelf: invalid value for gelf-compression-level"))?,
+        Some(level) => {
+            u32::try_from(level).ok().filter(|l| *l <= 9).ok_or_else(|| Error::invalid("gelf: invalid value for gelf-compression-level"))?
+        }
         None => 1,
     };
     match options.get("gelf-compression-type").map(String::as_str) {
@@ -273,7 +276,13 @@ mod tests {
         assert_eq!(gelf.protocol, Protocol::Gelf { compression: Compression::Zlib(9) });
         let fluentd = ask(
             "fluentd",
-            &[("fluentd-async", "true"), ("fluentd-request-ack", "1"), ("fluentd-retry-wait", "1m30s"), ("mode", "non-blocking"), ("cache-disabled", "true")],
+            &[
+                ("fluentd-async", "true"),
+                ("fluentd-request-ack", "1"),
+                ("fluentd-retry-wait", "1m30s"),
+                ("mode", "non-blocking"),
+                ("cache-disabled", "true"),
+            ],
         )
         .unwrap();
         assert!(fluentd.lazy);

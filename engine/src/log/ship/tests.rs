@@ -21,10 +21,7 @@ fn line(stream: StreamKind, text: &str) -> LogLine {
 fn syslog_messages() {
     let (host, pid) = (host_name(), std::process::id());
     let of = |format, borders| String::from_utf8(syslog::encode(3, format, "tag", &line(Stderr, "oh\n"), b"oh", borders)).unwrap();
-    assert_eq!(
-        of(SyslogFormat::Rfc5424Micro, Borders::Datagrams),
-        format!("<27>1 2026-03-04T05:06:07.123456Z {host} tag {pid} tag - oh")
-    );
+    assert_eq!(of(SyslogFormat::Rfc5424Micro, Borders::Datagrams), format!("<27>1 2026-03-04T05:06:07.123456Z {host} tag {pid} tag - oh"));
     assert_eq!(of(SyslogFormat::Rfc5424, Borders::Stream), format!("<27>1 2026-03-04T05:06:07Z {host} tag {pid} tag - oh\n"));
     let old = of(SyslogFormat::Rfc3164, Borders::Datagrams);
     assert!(old.starts_with("<27>Mar  ") && old.ends_with(&format!(" {host} tag[{pid}]: oh")), "{old}");

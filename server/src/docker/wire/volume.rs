@@ -29,10 +29,10 @@ pub fn volume(v: &Volume) -> Value {
 }
 
 /// A volume as `system df` shows it. Its size is not measured (−1), which costs a walk over all its files.
-pub fn volume_usage(v: &Volume) -> Value {
+pub fn volume_usage(v: &Volume, size: u64) -> Value {
     let mut value = volume(v);
     if let Value::Object(map) = &mut value {
-        map.insert("UsageData".to_owned(), json!({"Size": -1, "RefCount": v.users}));
+        map.insert("UsageData".to_owned(), json!({"Size": size, "RefCount": v.users}));
     }
     value
 }
