@@ -168,6 +168,9 @@ fn a_read_only_disk_is_said_and_containers_go_on() {
     assert!(host::alive(pid), "the container runs on");
     assert_eq!(server.request("GET", "/_ping", None).status, 200);
     assert_eq!(docker.inspect("runs", "{{.State.Running}}"), "true");
+    // The server cannot remove it from a disk it cannot write to.
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).expect("ending the container");
+    until("its process is gone", || (!host::alive(pid)).then_some(()));
 }
 
 /// `kill -9` of the server in the middle of what takes long. Where in the middle is the machine's choice: the pauses differ, nothing
