@@ -40,10 +40,13 @@ impl Writer {
 
     fn rotate(&self, keep: u32) {
         let base = self.file();
-        let name = |n: u32| if n == 0 { base.clone() } else { PathBuf::from(format!("{}.{n}", base.display())) };
-        let _ = std::fs::remove_file(name(keep));
+        let name = |n: u32| if n == 0 { base.clone() } else { files::numbered(&base, n) };
         for n in (0..keep).rev() {
-            let _ = std::fs::rename(name(n), name(n + 1));
+            if std::fs::rename(name(n), name(n + 1)).is_ok() {
+                let _ = std::fs::remove_file(files::packed_name(&base, n + 1));
+            } else if std::fs::rename(files::packed_name(&base, n), files::packed_name(&base, n + 1)).is_ok() {
+                let _ = std::fs::remove_file(name(n + 1));
+            }
         }
         std::fs::File::create(&base).unwrap();
     }

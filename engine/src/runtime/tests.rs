@@ -643,6 +643,40 @@ async fn the_log_is_complete_and_rotates() {
     assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1));
 }
 
+/// The shim rotates and the server compresses, both at once: what is kept is one piece.
+#[tokio::test]
+async fn rotating_and_compressing_do_not_disturb_each_other() {
+    let Some(host) = Host::new() else { return };
+    let (id, shim, attached) = host
+        .start(&["seq", "300000"], |p| {
+            p.log.max_size = 20_000;
+            p.log.max_files = 40;
+        })
+        .await
+        .unwrap();
+    drop(attached);
+    let source = crate::log::Source::Local(host.log_file(&id).parent().unwrap().to_owned());
+    let mut packed = 0;
+    loop {
+        let ended = tokio::time::timeout(std::time::Duration::from_millis(1), shim.exited()).await.is_ok();
+        packed += crate::log::pack(&source).unwrap();
+        if ended {
+            break;
+        }
+    }
+    assert!(packed > 0);
+    let options = crate::container::request::LogOptions { stdout: true, stderr: true, ..Default::default() };
+    let (_keep, up) = tokio::sync::watch::channel(false);
+    let mut lines = crate::log::read(source, options, false, up).unwrap().lines;
+    let mut text = String::new();
+    while let Some(batch) = lines.next().await {
+        batch.unwrap().iter().for_each(|l| text.push_str(std::str::from_utf8(&l.bytes).unwrap()));
+    }
+    assert!(text.ends_with("299999\n300000\n"));
+    let numbers: Vec<u32> = text.lines().skip(1).map(|l| l.parse().unwrap()).collect();
+    assert!(numbers.len() > 50_000 && numbers.windows(2).all(|w| w[1] == w[0] + 1));
+}
+
 #[tokio::test]
 async fn json_file_is_dockers() {
     let Some(host) = Host::new() else { return };
