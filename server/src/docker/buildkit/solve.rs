@@ -13,7 +13,7 @@ use crate::App;
 use bollard_buildkit_proto::google::{protobuf::Any, rpc};
 use bollard_buildkit_proto::moby::buildkit::v1::frontend::{Ref, Result as FrontendResult, result};
 use bollard_buildkit_proto::moby::buildkit::v1::{SolveRequest, SolveResponse};
-use bollard_buildkit_proto::pb::{Definition, Input, Op, SourceOp, op};
+use bollard_buildkit_proto::pb::{Definition, Input, Op, OpMetadata, SourceOp, op};
 use engine::build::{BuildEvent, NamedContext};
 use engine::{Digest, Error, Subject};
 use futures_util::StreamExt;
@@ -181,8 +181,10 @@ fn definition(image: &Digest) -> Definition {
         Op { op: Some(op::Op::Source(SourceOp { identifier: format!("{RESULT}{image}"), ..SourceOp::default() })), ..Op::default() };
     let source = source.encode_to_vec();
     let input = Input { digest: Digest::of(&source).to_string(), index: 0 };
-    let end = Op { inputs: vec![input], ..Op::default() };
-    Definition { def: vec![source, end.encode_to_vec()], ..Definition::default() }
+    let end = Op { inputs: vec![input], ..Op::default() }.encode_to_vec();
+    // To a client a definition without metadata for each of its parts is none.
+    let metadata = [&source, &end].map(|op| (Digest::of(op).to_string(), OpMetadata::default())).into();
+    Definition { def: vec![source, end], metadata, ..Definition::default() }
 }
 
 /// The image that such a definition names; whether it may be had is for others to say.
