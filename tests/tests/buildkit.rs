@@ -57,12 +57,9 @@ fn both_doors_make_the_same_image() {
     let Some((server, docker, _)) = buildx() else { return };
     let context = folder(PROJECT);
     let first = build(&docker, context.path(), &["-t", "door:1", "--label", "l=v"]).succeeded();
-    for part in [
-        "[build 4/4] RUN cat src/a > out && echo said",
-        "said",
-        "[stage-2 2/3] COPY --from=build",
-        "naming to docker.io/library/door:1",
-    ] {
+    for part in
+        ["[build 4/4] RUN cat src/a > out && echo said", "said", "[stage-2 2/3] COPY --from=build", "naming to docker.io/library/door:1"]
+    {
         assert!(first.stderr.contains(part), "{part:?} is not shown:\n{}", first.stderr);
     }
     assert!(!first.stderr.contains("RUN false"), "a stage that nothing needs was built");

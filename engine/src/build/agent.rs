@@ -16,8 +16,11 @@ const CONVERSATIONS: usize = 32;
 /// The agents of a build: their sockets, each with the task that listens, which ends with the build.
 #[derive(Default)]
 pub(super) struct Agents {
-    sockets: HashMap<(String, u32, (u32, u32)), (PathBuf, AbortOnDropHandle<()>)>,
+    sockets: HashMap<Wanted, (PathBuf, AbortOnDropHandle<()>)>,
 }
+
+/// An agent's id, and the socket's mode and owner.
+type Wanted = (String, u32, (u32, u32));
 
 impl Work {
     /// A socket that leads to the client's agent `id`; `None`: the client forwards none.

@@ -43,7 +43,7 @@ impl Work {
     /// Its root folder, ids as the tenant's namespace has them.
     pub(super) async fn source_root(&mut self, source: &Source) -> Result<OwnedFd> {
         match source {
-            Source::Folder(path) => Ok(std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?.into()),
+            Source::Folder(path) => Ok(std::fs::File::open(path).doing(|| format!("opening {}", path.display()))?.into()),
             Source::Layers(layers, _) => Ok(self.root(&layers.clone()).await?.0),
         }
     }

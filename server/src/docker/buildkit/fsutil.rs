@@ -592,10 +592,11 @@ mod tests {
 
     #[tokio::test]
     async fn sec_hostile_folders_are_refused() {
-        let one = |stat: Stat| vec![(stat, b"".as_slice())];
+        let one = |stat: Stat| -> Vec<(Stat, &'static [u8])> { vec![(stat, b"".as_slice())] };
         let device = go::DEVICE | go::CHAR | 0o666;
         let hard = |target: &str| Stat { linkname: target.to_owned(), ..stat("h", 0o644, 0) };
-        let cases: Vec<(&str, Vec<(Stat, &[u8])>, Vec<Packet>)> = vec![
+        type Entries = Vec<(Stat, &'static [u8])>;
+        let cases: Vec<(&str, Entries, Vec<Packet>)> = vec![
             ("parent", one(stat("../x", 0o644, 0)), vec![]),
             ("parent inside", one(stat("a/../../x", 0o644, 0)), vec![]),
             ("absolute", one(stat("/etc/passwd", 0o644, 0)), vec![]),

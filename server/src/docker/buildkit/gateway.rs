@@ -139,7 +139,7 @@ pub async fn stat_file(app: App, job: Arc<Job>, request: StatFileRequest) -> Res
     let stat = Stat {
         path: stat.name,
         mode: super::fsutil::go_mode(stat.mode),
-        size: i64::try_from(stat.size).unwrap_or(i64::MAX),
+        size: stat.size,
         mod_time: i64::try_from(stat.mtime.as_nanosecond()).unwrap_or(0),
         linkname: stat.link_target,
         ..Stat::default()
