@@ -1,12 +1,13 @@
 //! A container's files from outside: `cp`, `export`, `diff`, `commit`. A worker in the tenant's user namespace does the walking,
 //! with the container's root as its own, so no link leads out and no byte is read with the host's rights.
 
-use super::effective::MountSource;
+use super::effective::{MountSource, Propagation};
 use super::record::Entry;
 use super::request::{ArchiveStream, PathStat};
+use super::view::State;
 use crate::engine::Engine;
 use crate::policy::Action;
-use crate::worker::{PackOptions, UnpackOptions};
+use crate::worker::{PackOptions, TreeJob, UnpackOptions};
 use crate::{Digest, Doing, Error, Result, Subject};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -248,15 +249,47 @@ impl Engine {
                         let fd = std::fs::File::open(&data).doing(|| format!("opening volume {}", row.name))?;
                         Ok((fd.into(), rest))
                     }
-                    MountSource::Bind { .. } => {
-                        Err(Error::unsupported("copying to or from a bind mount of a container that is not running"))
+                    MountSource::Bind { path: source, recursive, read_only_below, .. } => {
+                        // As at a start: grants may have ended since the container was made.
+                        let creator = self.engine_subject(entry)?;
+                        self.judge_container(&creator, Action::ContainerStart, entry.fixed.effective.clone()).await?;
+                        let root = self.container_root(entry).await?;
+                        let process = &entry.fixed.effective.process;
+                        let who = super::plan::resolve(root.as_fd(), &process.user, &process.extra_groups, self.ids_of(entry))?;
+                        let bind = super::bind::Bind {
+                            target: &mount.target,
+                            path: source,
+                            create: false,
+                            recursive: *recursive,
+                            read_only: mount.read_only,
+                            read_only_below: *read_only_below,
+                            propagation: Propagation::RPrivate,
+                        };
+                        match self.bind_mount(entry, &bind, &who).await? {
+                            (folder, false) => Ok((folder, rest)),
+                            (_, true) => Err(Error::unsupported("copying to or from a bound file of a container that is not running")),
+                        }
                     }
                     // Empty until the container runs.
                     _ => Ok((self.container_root(entry).await?, path)),
                 }
             }
-            None => Ok((self.container_root(entry).await?, path)),
+            None => Ok((self.root_to_copy(entry).await?, path)),
         }
+    }
+
+    /// The root of a container that is not running. Clients make a container with a working directory, put files there, and start
+    /// it: dockerd makes the directory with the container, we when somebody looks.
+    async fn root_to_copy(&self, entry: &Entry) -> Result<OwnedFd> {
+        let root = self.container_root(entry).await?;
+        let folder = entry.fixed.effective.process.working_dir.clone();
+        let covered = entry.fixed.mounts.iter().any(|m| below(&folder, &m.destination));
+        if matches!(entry.record().life.state, State::Created) && !matches!(folder.as_str(), "" | "/") && !covered {
+            let base = self.block(entry.tenant)?.base;
+            let job = TreeJob::Folder { path: folder, owner: (0, 0) };
+            self.images_handle().workers().tree::<()>(base, root.as_fd(), None, &job).await?;
+        }
+        Ok(root)
     }
 
     /// The container's user, to own what is copied in with `-a`.

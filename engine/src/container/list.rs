@@ -8,7 +8,7 @@ use super::spec::Resources;
 use super::view::{Container, EndpointView, OverlayView, State};
 use crate::engine::Engine;
 use crate::filter::{self, Filters};
-use crate::image::ImageFilter;
+use crate::image::{Image, ImageFilter};
 use crate::{Digest, Error, Result, Subject};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -213,15 +213,17 @@ impl<'a> Pick<'a> {
             for name in names {
                 // A name that is no image has no descendants.
                 let Ok(image) = engine.images_handle().resolve(who.tenant, name).await else { continue };
-                ancestors.extend(images.iter().filter(|i| i.diff_ids.starts_with(&image.diff_ids)).map(|i| i.id));
+                // By how they were made too: an image that only names other words has the same files as the one it is from.
+                let steps = |i: &Image| i.history.iter().map(|h| (h.created, h.created_by.clone())).collect::<Vec<_>>();
+                let own = steps(&image);
+                let descends = |i: &&Image| i.diff_ids.starts_with(&image.diff_ids) && steps(i).starts_with(&own);
+                ancestors.extend(images.iter().filter(descends).map(|i| i.id));
                 ancestors.push(image.id);
             }
         }
         Ok(Self {
             filters,
-            all: wanted.all
-                || wanted.limit.is_some()
-                || ["status", "exited", "before", "since"].iter().any(|key| filter::values(filters, key).is_some()),
+            all: wanted.all || wanted.limit.is_some() || ["status", "exited"].iter().any(|key| filter::values(filters, key).is_some()),
             before: created_of("before")?,
             since: created_of("since")?,
             exited,

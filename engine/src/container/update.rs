@@ -192,13 +192,28 @@ impl Engine {
     pub async fn disconnect(&self, who: &Subject, network: &str, container: &str, force: bool) -> Result<()> {
         let (network, container) = (network.to_owned(), container.to_owned());
         self.uncancelled(who, move |engine, who| async move {
-            let network = engine.networks_handle().get(who.tenant, &network).await?;
+            let found = engine.networks_handle().get(who.tenant, &network).await;
             let entry = match engine.registry().find(who.tenant, &container) {
                 Err(error) if force && error.is_not_found() => return Ok(()),
                 other => other?,
             };
             engine.judge(&who, Action::NetworkConnect).await?;
             let _one = entry.lifecycle.lock().await;
+            let network = match found {
+                // The network went while the container was stopped: with force the container forgets it too.
+                Err(error) if force && error.is_not_found() => {
+                    let mut after = entry.record().mutable.clone();
+                    let Some(stale) = after.networks.remove(&network) else { return Err(error) };
+                    let audit = engine.audit().intent_alone(&crate::audit::Entry::of(&who, "network.disconnect", &network)).await?;
+                    let current = entry.record().name.clone();
+                    let done = engine.save_mutable(&entry, current, after).await;
+                    engine.audit().outcome(audit, &done).await;
+                    done?;
+                    engine.tell_network(&entry, &stale.network, &network, "disconnect");
+                    return Ok(());
+                }
+                found => found?,
+            };
             let name = network.spec.name.clone();
             if entry.fixed.effective.network.mode == NetworkMode::Host {
                 return Err(Error::forbidden(
