@@ -561,3 +561,24 @@ async fn a_listener_that_goes_away_cancels_the_build() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
 }
+
+/// dockerd forgets the steps of an image with the image: a RUN runs again after `docker rmi`.
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_go_with_the_last_image_that_was_built_of_them() {
+    let Some(bench) = Bench::new().await else { return };
+    let text =
+        |label: &str| format!("FROM bb AS other\nRUN echo other > /o\nFROM bb\nCOPY --from=other /o /o\nRUN echo said\nLABEL l={label}\n");
+    let tagged = |name: &str| BuildRequest { tags: vec![name.into()], ..BuildRequest::default() };
+    let first = bench.build_with(&text("1"), &[], tagged("first")).await;
+    assert!(first.log.contains("said\n"), "{}", first.log);
+    let second = bench.build_with(&text("2"), &[], tagged("second")).await;
+    assert_eq!(second.cached(), 3, "{}", second.log);
+    // The other image still stands for them.
+    bench.engine.remove_image(&bench.who, "first", false, false).await.unwrap();
+    assert_eq!(bench.build_with(&text("2"), &[], tagged("second")).await.cached(), 3);
+    bench.engine.remove_image(&bench.who, "second", false, false).await.unwrap();
+    let again = bench.build_with(&text("2"), &[], tagged("second")).await;
+    assert!(again.log.contains("said\n"), "{}", again.log);
+    // What a stage did that is in no image stays, as dockerd keeps its nameless image.
+    assert_eq!(again.cached(), 1, "{}", again.log);
+}

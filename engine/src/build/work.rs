@@ -15,7 +15,7 @@ use crate::inventory::builds as rows;
 use crate::progress::Progress;
 use crate::{Digest, Doing, Error, Result, Subject};
 use futures_util::StreamExt;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -58,6 +58,8 @@ pub(super) struct Work {
     pub stages: HashMap<usize, State>,
     images: HashMap<(String, String), Image>,
     used: Vec<String>,
+    /// Keys of what this build carried out itself.
+    made: HashSet<String>,
     step: usize,
     total: usize,
     scratch: usize,
@@ -131,6 +133,7 @@ impl Work {
             stages: HashMap::new(),
             images: HashMap::new(),
             used: Vec::new(),
+            made: HashSet::new(),
             step: 0,
             total,
             scratch: 0,
@@ -300,6 +303,7 @@ impl Work {
         let familiar: Vec<String> = names.iter().map(|n| format!("{}:{}", n.familiar_name(), n.tag().unwrap_or("latest"))).collect();
         // When the newest of its files were made: the same steps give the same image, whenever they are asked for.
         let created = self.epoch.or(state.created).unwrap_or_else(jiff::Timestamp::now);
+        let keys: Vec<String> = state.cache.iter().flat_map(|step| step.keys.iter().cloned()).collect();
         let assembly = Assembly {
             layers: state.layers,
             config: state.config,
@@ -311,11 +315,14 @@ impl Work {
             build_cache: if self.request.inline_cache { state.cache } else { Vec::new() },
         };
         let (image, fresh) = self.engine.images_handle().assemble(self.who.tenant, assembly).await?;
-        if !self.used.is_empty() {
-            let mut tx = self.engine.inventory().begin().await?;
-            rows::used(&mut tx, self.who.tenant, &self.used).await?;
-            crate::inventory::commit(tx).await?;
+        let mut tx = self.engine.inventory().begin().await?;
+        rows::used(&mut tx, self.who.tenant, &self.used).await?;
+        // The classic builder's steps go with their images, as dockerd's do; those of BuildKit's door stay.
+        match self.request.client {
+            None => rows::tie(&mut tx, self.who.tenant, &image, &keys, &self.made).await?,
+            Some(_) => rows::untie(&mut tx, self.who.tenant, &self.used).await?,
         }
+        crate::inventory::commit(tx).await?;
         for name in &familiar {
             self.engine.tell_named(self.who.tenant, "tag", name).await;
         }
@@ -492,6 +499,7 @@ impl Work {
             let description: String = created_by.chars().take(300).collect();
             rows::put(&mut tx, self.who.tenant, key, row, &description, now).await?;
         }
+        self.made.extend(keys.iter().cloned());
         crate::inventory::commit(tx).await?;
         let has_layer = layer.is_some();
         let diff_id = layer.as_ref().map(|l| l.diff_id);

@@ -3,6 +3,7 @@
 use super::{Inventory, Tx};
 use crate::{Digest, Doing, Result, TenantId};
 use jiff::Timestamp;
+use std::collections::HashSet;
 
 /// A remembered step.
 #[derive(Debug, Clone, PartialEq)]
@@ -133,6 +134,47 @@ pub(crate) async fn used(tx: &mut Tx, tenant: TenantId, keys: &[String]) -> Resu
 /// Forgets a step.
 pub(crate) async fn forget(tx: &mut Tx, tenant: TenantId, key: &str) -> Result<()> {
     sqlx::query("delete from build_steps where tenant = ? and key = ?").bind(tenant.0).bind(key).execute(&mut **tx).await.doing(writing)?;
+    Ok(())
+}
+
+/// Ties steps to the image that was made by them: with the last such image they are forgotten. `made`: the keys that this build
+/// made itself; of the others, only those that are tied to an image already.
+pub(crate) async fn tie(tx: &mut Tx, tenant: TenantId, image: &Digest, keys: &[String], made: &HashSet<String>) -> Result<()> {
+    for key in keys {
+        let statement = if made.contains(key) {
+            "insert or ignore into image_steps (tenant, image, key)
+             select tenant, ?2, key from build_steps where tenant = ?1 and key = ?3"
+        } else {
+            "insert or ignore into image_steps (tenant, image, key)
+             select distinct tenant, ?2, key from image_steps where tenant = ?1 and key = ?3"
+        };
+        sqlx::query(statement).bind(tenant.0).bind(image.to_string()).bind(key).execute(&mut **tx).await.doing(writing)?;
+    }
+    Ok(())
+}
+
+/// Frees steps of all images: they are remembered until they are pruned.
+pub(crate) async fn untie(tx: &mut Tx, tenant: TenantId, keys: &[String]) -> Result<()> {
+    for key in keys {
+        sqlx::query("delete from image_steps where tenant = ? and key = ?")
+            .bind(tenant.0)
+            .bind(key)
+            .execute(&mut **tx)
+            .await
+            .doing(writing)?;
+    }
+    Ok(())
+}
+
+/// Forgets the steps that are tied to this image and to no other.
+pub(crate) async fn forget_of_image(tx: &mut Tx, tenant: TenantId, image: &Digest) -> Result<()> {
+    for statement in [
+        "delete from build_steps where tenant = ?1 and key in (select key from image_steps where tenant = ?1 and image = ?2)
+         and key not in (select key from image_steps where tenant = ?1 and image <> ?2)",
+        "delete from image_steps where tenant = ?1 and image = ?2",
+    ] {
+        sqlx::query(statement).bind(tenant.0).bind(image.to_string()).execute(&mut **tx).await.doing(writing)?;
+    }
     Ok(())
 }
 

@@ -327,8 +327,10 @@ pub async fn drop_digest(tx: &mut Tx, tenant: TenantId, repository: &str, manife
     Ok(())
 }
 
-/// Removes an image with its names. `keep`: a container still needs its layers.
+/// Removes an image with its names, and what is remembered of its build by the classic builder. `keep`: a container still needs
+/// its layers.
 pub async fn drop_image(tx: &mut Tx, tenant: TenantId, image: &Digest, keep: bool) -> Result<()> {
+    super::builds::forget_of_image(tx, tenant, image).await?;
     for statement in [
         "delete from image_names where tenant = ? and image = ?",
         "delete from image_digests where tenant = ? and image = ?",
