@@ -5,6 +5,7 @@
 use super::builds::make_folder;
 use super::client::{ContextFrom, Wanted, nobody};
 use super::dockerfile;
+use super::fetch;
 use super::ignore;
 use super::request::{BuildEvent, BuildRequest};
 use super::tell::{Teller, cancelled};
@@ -13,7 +14,7 @@ use crate::container::request::ArchiveStream;
 use crate::engine::Engine;
 use crate::sys::inside;
 use crate::worker::{TreeJob, UnpackOptions};
-use crate::{Doing, Error, Result};
+use crate::{Doing, Error, Result, Subject};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 
 /// Between two reports of bytes on their way.
 const REPORT: Duration = Duration::from_millis(150);
@@ -88,14 +89,18 @@ impl Engine {
     /// Brings the Dockerfile here, and the context where it comes with the request.
     pub(super) async fn build_definition(
         &self,
-        base: u32,
+        who: &Subject,
         path: &Path,
         request: &mut BuildRequest,
-        body: Option<ArchiveStream>,
+        mut body: Option<ArchiveStream>,
         tell: &Teller,
     ) -> Result<Definition> {
+        let base = self.block(who.tenant)?.base;
         let context = path.join("context");
         make_folder(&context, base, 0o755)?;
+        if !request.remote.is_empty() {
+            body = self.fetch_remote(who, path, request, tell).await?;
+        }
         if let Some(body) = body {
             let root = std::fs::File::open(&context).doing(|| format!("opening {}", context.display()))?;
             let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
@@ -141,6 +146,29 @@ impl Engine {
             self.thin(base, &context, &ignored).await?;
         }
         Ok(Definition { text, ignored })
+    }
+
+    /// What is at the request's URL: the context, or, where it is text, the Dockerfile of an empty one.
+    async fn fetch_remote(&self, who: &Subject, path: &Path, request: &mut BuildRequest, tell: &Teller) -> Result<Option<ArchiveStream>> {
+        let folder = path.join("remote");
+        if !fetch::is_web(&request.remote) {
+            return Err(Error::unsupported("a build from a git repository: fetch it and send it as the context"));
+        }
+        let file = self.fetch(who, &request.remote, &folder, tell).await?;
+        let place = folder.join(file.name);
+        let doing = || format!("reading {}", place.display());
+        let mut archive = tokio::fs::File::open(&place).await.doing(doing)?;
+        if archive.metadata().await.doing(doing)?.len() <= dockerfile::SIZE_MAX as u64 {
+            let bytes = tokio::fs::read(&place).await.doing(doing)?;
+            // A tar has NULs, a compressed one is no UTF-8.
+            if !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok() {
+                request.inline = Some(bytes);
+                "Dockerfile".clone_into(&mut request.dockerfile);
+                return Ok(None);
+            }
+        }
+        archive.rewind().await.doing(doing)?;
+        Ok(Some(Box::pin(archive)))
     }
 
     /// The Dockerfile and its own ignore file, from the client.

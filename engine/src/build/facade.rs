@@ -105,7 +105,7 @@ impl Engine {
         std::fs::create_dir(&path).doing(|| format!("making {}", path.display()))?;
         let trash = self.instance().data_root().join("trash").join(format!("build-{id}"));
         let folder = Folder { path: path.clone(), secrets: self.build_secrets().join(&id), trash, engine: self.clone() };
-        let definition = self.build_definition(base, &path, &mut request, body, &tell).await?;
+        let definition = self.build_definition(who, &path, &mut request, body, &tell).await?;
         let file = Dockerfile::parse(&definition.text)?;
         let platform = if request.platform.is_empty() { Platform::host() } else { request.platform.parse()? };
         let given = Given::new(&request.args, &platform, &request.target, file.escape);

@@ -1,6 +1,6 @@
 //! The builder: a Dockerfile and a context become an image.
 //!
-//! `context` brings the files here (`client`: from one that stays connected), `dockerfile` reads the file, `plan` finds the
+//! `context` brings the files here (`client`: from one that stays connected; `fetch`: from the web), `dockerfile` reads the file, `plan` finds the
 //! stages that are needed, `ignore` thins the context, `work` goes through the instructions, `run` and `transfer` carry out
 //! those that touch files, `builds` remembers what came of them, `tell` says what happens. Untrusted bytes (the context,
 //! layers, trees) are read by workers only; `RUN` is a container like any other, with the same judgement, limits and network.
@@ -11,6 +11,7 @@ mod client;
 mod context;
 pub mod dockerfile;
 mod facade;
+mod fetch;
 mod files;
 pub mod ignore;
 mod mounts;

@@ -19,6 +19,8 @@ pub struct BuildRequest {
     pub dockerfile: String,
     /// The Dockerfile itself, when it does not come with the context.
     pub inline: Option<Vec<u8>>,
+    /// An `http(s)` URL of the context (a tar) or of the Dockerfile alone; empty: it comes with the request.
+    pub remote: String,
     /// Names for the image.
     pub tags: Vec<String>,
     /// The stage to build, by name or number; empty: the last.

@@ -304,7 +304,8 @@ async fn copies_that_cannot_be_done_say_why() {
         // Links of a context lead nowhere but in it.
         ("COPY evil /x", "file not found in build context"),
         ("COPY up/passwd /x", "file not found in build context"),
-        ("ADD https://example.org/x /x", "not supported"),
+        ("ADD https://example.org/x.git /x", "not supported"),
+        ("ADD http://169.254.169.254/meta /x", "not an address of the public internet"),
     ] {
         let out = bench.build(&format!("FROM bb\n{line}"), files).await;
         let error = out.error();
@@ -581,4 +582,65 @@ async fn steps_go_with_the_last_image_that_was_built_of_them() {
     assert!(again.log.contains("said\n"), "{}", again.log);
     // What a stage did that is in no image stays, as dockerd keeps its nameless image.
     assert_eq!(again.cached(), 1, "{}", again.log);
+}
+
+/// A server of one file; says how old it is.
+async fn web(content: &'static [u8], modified: &'static str) -> std::net::SocketAddr {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 4096];
+            let _ = stream.read(&mut asked).await;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n{modified}\r\n", content.len());
+            let _ = stream.write_all(head.as_bytes()).await;
+            let _ = stream.write_all(content).await;
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_from_the_web() {
+    let Some(mut bench) = Bench::new().await else { return };
+    let modified = "Last-Modified: Sun, 09 Sep 2001 01:46:40 GMT\r\n";
+    let at = web(b"from the web", modified).await;
+    let text = format!("FROM scratch\nADD http://{at}/a.txt http://{at}/c /in/\nADD --chmod=644 http://{at}/a.txt /b\n");
+    // A tenant gets nothing that only this host can reach.
+    let refused = bench.build(&text, &[]).await.error();
+    assert!(refused.contains("127.0.0.1 is not an address of the public internet"), "{refused}");
+    let tx = bench.engine.inventory().begin().await.unwrap();
+    let own = bench.engine.tenants().personal(tx, UserId(2), "admin").await.unwrap();
+    bench.who = Subject { user: Some(UserId(2)), tenant: own.id, tenant_name: own.name.clone(), role: Role::Admin, ..bench.who.clone() };
+    let built = bench.build(&text, &[]).await;
+    assert_eq!(bench.text(built.image(), "in/a.txt").await, "from the web");
+    assert_eq!((bench.stat(built.image(), "in/c").await, bench.stat(built.image(), "b").await), ((0, 0, 0o600), (0, 0, 0o644)));
+    let file = bench.path(built.image(), "b").await.unwrap();
+    assert_eq!(file.metadata().unwrap().mtime(), 1_000_000_000);
+    assert_eq!(bench.build(&text, &[]).await.cached(), 2);
+    let right = Digest::of(b"from the web");
+    assert!(bench.build(&format!("FROM scratch\nADD --checksum={right} http://{at}/x /\n"), &[]).await.image.is_ok());
+    let wrong = bench.build(&format!("FROM scratch\nADD --checksum={} http://{at}/x /\n", Digest::of(b"other")), &[]).await.error();
+    assert!(wrong.contains("digest mismatch"), "{wrong}");
+    let mixed = bench.build(&format!("FROM scratch\nADD local http://{at}/x /both/\n"), &[("local", "l")]).await;
+    assert_eq!(
+        (bench.text(mixed.image(), "both/local").await, bench.text(mixed.image(), "both/x").await),
+        ("l".into(), "from the web".into())
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_from_the_web() {
+    let Some(mut bench) = Bench::new().await else { return };
+    let tx = bench.engine.inventory().begin().await.unwrap();
+    let own = bench.engine.tenants().personal(tx, UserId(2), "admin").await.unwrap();
+    bench.who = Subject { user: Some(UserId(2)), tenant: own.id, tenant_name: own.name.clone(), role: Role::Admin, ..bench.who.clone() };
+    let archive: &'static [u8] = Box::leak(tar(&[("Dockerfile", "FROM scratch\nCOPY f /f\n"), ("f", "1")]).into_boxed_slice());
+    let request = |at: std::net::SocketAddr, path: &str| BuildRequest { remote: format!("http://{at}/{path}"), ..BuildRequest::default() };
+    let built = bench.build_with("", &[], request(web(archive, "").await, "context.tar")).await;
+    assert_eq!(bench.text(built.image(), "f").await, "1");
+    let at = web(b"FROM scratch\nLABEL a=b\n", "").await;
+    bench.build_with("", &[], request(at, "Anything")).await.image();
+    assert_eq!(bench.build_with("", &[], request(at, "x.git")).await.image.err().map(|e| e.kind()), Some(Kind::Unsupported));
 }

@@ -3,6 +3,7 @@
 use super::builds::key;
 use super::client::NamedContext;
 use super::dockerfile::{Located, Transfer, words};
+use super::fetch;
 use super::plan::{self, From};
 use super::scope::at;
 use super::stage::State;
@@ -112,22 +113,21 @@ impl Work {
             return Err(at(located.line, &located.text, "the destination is empty"));
         }
         let word = if transfer.add { "ADD" } else { "COPY" };
-        if transfer.add {
-            if let Some(url) = sources.iter().find(|s| is_remote(s)) {
-                return Err(self.in_line(
-                    located.line,
-                    &located.text,
-                    Error::unsupported(&format!("ADD of a URL or a git repository ({url})")),
-                ));
-            }
-            if transfer.checksum.is_some() {
-                return Err(at(located.line, &located.text, "checksum can't be specified for non-HTTP(S) sources"));
-            }
-            if transfer.keep_git_dir {
-                return Err(at(located.line, &located.text, "keep-git-dir is for git sources only"));
-            }
+        let (remote, sources): (Vec<String>, Vec<String>) = sources.into_iter().partition(|s| transfer.add && is_remote(s));
+        if let Some(url) = remote.iter().find(|s| !fetch::is_web(s)) {
+            return Err(self.in_line(located.line, &located.text, Error::unsupported(&format!("ADD of a git repository ({url})"))));
         }
-        if sources.len() + documents.len() > 1 && !written.ends_with('/') && written != "." && !transfer.parents {
+        let checksum = optional(&transfer.checksum)?;
+        if checksum.is_some() && remote.is_empty() {
+            return Err(at(located.line, &located.text, "checksum can't be specified for non-HTTP(S) sources"));
+        }
+        if checksum.is_some() && remote.len() + sources.len() + documents.len() > 1 {
+            return Err(at(located.line, &located.text, "checksum can't be specified for multiple sources"));
+        }
+        if transfer.keep_git_dir {
+            return Err(at(located.line, &located.text, "keep-git-dir is for git sources only"));
+        }
+        if remote.len() + sources.len() + documents.len() > 1 && !written.ends_with('/') && written != "." && !transfer.parents {
             let what = format!("when using {word} with more than one source file, the destination must be a directory and end with a /");
             return Err(at(located.line, &located.text, &what));
         }
@@ -145,7 +145,16 @@ impl Work {
         let selection = Selection { sources, parents: transfer.parents, exclude, strict: matches!(source, Source::Folder(_)) };
         let unpack = if transfer.add { transfer.unpack.unwrap_or(true) } else { false };
 
-        let how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
+        // Fetched each time: only its server knows whether a file is still the same.
+        let mut web = Vec::new();
+        for url in &remote {
+            let file = self.fetched(url, checksum.as_deref()).await.map_err(failed)?;
+            web.push(file);
+        }
+        let mut how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
+        if !web.is_empty() {
+            how.extend(serde_json::to_vec(&(&remote, transfer.unpack)).doing(|| "naming a step".to_owned())?);
+        }
         let chain = state.chain();
         let mut keys = Vec::new();
         if let Source::Layers(_, id) = &source {
@@ -164,11 +173,15 @@ impl Work {
             return Ok(());
         }
         let from_root = self.source_root(&source).await?;
-        let digest = if selection.sources.is_empty() {
+        let mut digest = if selection.sources.is_empty() {
             crate::Digest::of(&how).to_string()
         } else {
             self.digest(&from_root, &selection).await.map_err(failed)?
         };
+        for (folder, file) in &web {
+            let one = self.digest(folder, file).await?;
+            digest = crate::Digest::of(format!("{digest} {one}").as_bytes()).to_string();
+        }
         keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &how]));
         let created_by = by_words.unwrap_or_else(|| shown(&digest));
         if self.recall(state, &keys[keys.len() - 1..], &created_by).await? {
@@ -176,12 +189,36 @@ impl Work {
         }
         let (root, scratch) = self.root(&state.layers).await?;
         let owner = chown.as_ref().map(|text| self.chown(&root, text)).transpose().map_err(failed)?;
-        let plan = CopyPlan { selection, documents, dest, owner, mode: chmod.filter(|m| !m.is_empty()), unpack };
+        let mode = chmod.filter(|m| !m.is_empty());
         let workers = self.engine.images_handle().workers();
-        workers.tree::<()>(self.base, root.as_fd(), Some(from_root.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
+        if !selection.sources.is_empty() || !documents.is_empty() {
+            let plan = CopyPlan { selection, documents, dest: dest.clone(), owner, mode: mode.clone(), unpack };
+            workers.tree::<()>(self.base, root.as_fd(), Some(from_root.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
+        }
+        for (folder, selection) in web {
+            // An archive from the web stays one unless asked otherwise.
+            let unpack = transfer.unpack.unwrap_or(false);
+            let plan = CopyPlan { selection, documents: Vec::new(), dest: dest.clone(), owner, mode: mode.clone(), unpack };
+            workers.tree::<()>(self.base, root.as_fd(), Some(folder.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
+        }
         drop((root, from_root));
         let layer = self.pack(&scratch.join("upper")).await?;
         self.keep(state, &keys, layer, created_by).await
+    }
+
+    /// A file from the web, in a folder of its own, and what selects it there.
+    async fn fetched(&mut self, url: &str, checksum: Option<&str>) -> Result<(OwnedFd, Selection)> {
+        let path = self.folder.path.join(format!("web-{}", self.fetches));
+        self.fetches += 1;
+        let file = self.engine.fetch(&self.who, url, &path, &self.tell).await?;
+        if let Some(wanted) = checksum {
+            let wanted: crate::Digest = wanted.parse()?;
+            if wanted != file.digest {
+                return Err(Error::invalid(format!("digest mismatch {}: {wanted}", file.digest)));
+            }
+        }
+        let folder = std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?;
+        Ok((folder.into(), Selection { sources: vec![file.name], strict: true, ..Selection::default() }))
     }
 
     /// `--chown`: a number without a group is the group's too.

@@ -63,6 +63,8 @@ pub(super) struct Work {
     step: usize,
     total: usize,
     scratch: usize,
+    /// How many files were fetched from the web.
+    pub fetches: usize,
     /// SOURCE_DATE_EPOCH: when everything is said to have been made.
     epoch: Option<jiff::Timestamp>,
 }
@@ -137,6 +139,7 @@ impl Work {
             step: 0,
             total,
             scratch: 0,
+            fetches: 0,
             epoch,
         }
     }

@@ -97,9 +97,6 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
             "builds with BuildKit through POST /build are not supported: install docker-buildx, or set DOCKER_BUILDKIT=0 for the classic builder",
         ));
     }
-    if !args.text("remote").is_empty() {
-        return Err(Error::unsupported("a build from a URL or a git repository: fetch it and send it as the context"));
-    }
     if args.flag("squash") {
         return Err(Error::unsupported("squashing layers"));
     }
@@ -126,6 +123,7 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
     let labels: BTreeMap<String, Option<String>> = map(args, "labels")?;
     Ok(BuildRequest {
         dockerfile: args.text("dockerfile").to_owned(),
+        remote: args.text("remote").to_owned(),
         tags: args.all("t").into_iter().filter(|t| !t.is_empty()).collect(),
         target: args.text("target").to_owned(),
         args: map(args, "buildargs")?,
@@ -284,7 +282,6 @@ mod tests {
         assert!(asked("buildargs=null&networkmode=default", &none).await.unwrap().network.is_empty());
         for (query, kind) in [
             ("version=2", Kind::Unsupported),
-            ("remote=https://example.org/x.git", Kind::Unsupported),
             ("squash=1", Kind::Unsupported),
             ("isolation=hyperv", Kind::Invalid),
             ("buildargs=%5B1%5D", Kind::Invalid),
