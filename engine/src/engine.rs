@@ -183,6 +183,10 @@ impl Engine {
         self.0.closing.cancel();
         self.0.tasks.close();
         self.drain_zygotes().await;
+        // What stays behind is taken over, or removed, by the next start.
+        if let Err(error) = self.0.networks.close().await {
+            tracing::warn!(?error, "bridges of no containers remain until the next start of the server");
+        }
         // What cannot be written (a full or read-only disk) must not keep a server from ending that was told to: the intents are in the
         // audit log, and the next start asks the shims how containers ended.
         let written = async {

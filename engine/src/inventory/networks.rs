@@ -163,6 +163,8 @@ mod tests {
             links: Default::default(),
             ports: Vec::new(),
             listeners: Vec::new(),
+            link_local: Vec::new(),
+            sysctls: Vec::new(),
         };
         put_endpoint(&mut tx, &attachment).await.unwrap();
         let renamed = Attachment { name: "api".to_owned(), ..attachment };

@@ -67,7 +67,7 @@ pub struct Attachment {
     pub name: String,
     /// The interface in the container: `eth0`, `eth1`, ….
     pub ifname: String,
-    /// Its other end in the host.
+    /// Its other end in the host; empty where there is none (macvlan, ipvlan).
     pub host_ifname: String,
     /// IPv4 address and prefix length.
     pub ipv4: Option<(Ipv4Addr, u8)>,
@@ -89,6 +89,12 @@ pub struct Attachment {
     pub ports: Vec<PublishedPort>,
     /// Listeners that the container's shim holds.
     pub listeners: Vec<Listener>,
+    /// Further, link-local addresses of the interface.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
+    /// Settings of the interface: path under /proc/sys with `IFNAME` in the interface's place, and value.
+    #[serde(default)]
+    pub sysctls: Vec<(String, String)>,
 }
 
 /// A socket of the host that the shim listens on and splices to the container: loopback addresses cannot be reached by

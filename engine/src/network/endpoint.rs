@@ -1,10 +1,12 @@
 //! Containers join and leave networks. In memory first, then the row, then the kernel (see `attach`).
 
 use super::attach::{AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
+use super::child::{self, Child, Place};
 use super::dns;
 use super::kernel::{self, Kernel};
 use super::link::{self, Peer};
 use super::networks::{Inner, Networks, delete_link, not_found};
+use super::option;
 use super::plan::{format_mac, mac_of, parse_mac};
 use super::publish;
 use super::state::{Endpoint, State, addresses, port_elements, prepared_addresses};
@@ -72,7 +74,7 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
     let net = state.networks.get(network).filter(|n| n.row.tenant == tenant).ok_or_else(|| not_found(network.short()))?;
     let spec = &request.endpoint;
     let name = net.row.spec.name.clone();
-    if !net.is_bridge() {
+    if !net.takes_containers() {
         return Err(Error::invalid(format!("containers do not join the network {name}: it is a mode")));
     }
     if state.attachments(&request.container).iter().any(|a| a.network == *network) {
@@ -87,12 +89,13 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
     if net.is_default() && !spec.aliases.is_empty() {
         return Err(Error::invalid("network-scoped aliases are only supported for user-defined networks"));
     }
-    if !spec.link_local.is_empty() {
-        return Err(Error::unsupported("link-local addresses of endpoints"));
-    }
-    // As with networks: people's own words are kept and shown, what Docker gives a meaning is not ignored.
-    if let Some((key, value)) = spec.driver_opts.iter().find(|(key, _)| key.starts_with("com.docker.network.")) {
-        return Err(Error::unsupported(&format!("endpoint option {key}={value}")));
+    let options = option::read(spec)?;
+    if let Some(ip) = spec
+        .link_local
+        .iter()
+        .find(|ip| state.endpoints.values().any(|e| e.attachment.network == *network && e.attachment.link_local.contains(ip)))
+    {
+        return Err(Error::forbidden(format!("Address already in use: {ip}")));
     }
     let fixed_mac = spec.mac_address.as_deref().filter(|m| !m.is_empty()).map(parse_mac).transpose()?;
     let mut dns_names = Vec::new();
@@ -110,13 +113,21 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
         (alias.to_owned(), container.to_owned())
     });
     let links = links.collect();
-    let internal = net.row.spec.internal;
-    let gateway4 = net.v4.as_ref().filter(|_| !internal).and_then(|s| if let IpAddr::V4(ip) = s.gateway { Some(ip) } else { None });
-    let gateway6 = net.v6.as_ref().filter(|_| !internal).and_then(|s| if let IpAddr::V6(ip) = s.gateway { Some(ip) } else { None });
+    let gateway4 = net.gateway(true).and_then(|ip| if let IpAddr::V4(ip) = ip { Some(ip) } else { None });
+    let gateway6 = net.gateway(false).and_then(|ip| if let IpAddr::V6(ip) = ip { Some(ip) } else { None });
     let prefix = net.bridge.prefix.clone();
+    let has_veth = net.is_bridge();
     let used: Vec<&str> = state.attachments(&request.container).iter().map(|a| a.ifname.as_str()).collect();
-    let ifname =
-        (0..).map(|n| format!("{prefix}{n}")).find(|n| !used.contains(&n.as_str())).ok_or_else(|| Error::invalid("too many networks"))?;
+    let ifname = match options.ifname {
+        Some(name) if used.contains(&name.as_str()) => {
+            return Err(Error::conflict(format!("the container has an interface named {name} already")));
+        }
+        Some(name) => name,
+        None => (0..)
+            .map(|n| format!("{prefix}{n}"))
+            .find(|n| !used.contains(&n.as_str()))
+            .ok_or_else(|| Error::invalid("too many networks"))?,
+    };
     let (endpoint, host_ifname, taken, mac) = match &request.prepared {
         Some(p) => {
             state.prepared.remove(&p.endpoint);
@@ -127,7 +138,7 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
             let taken = take(state, network, spec.ipv4, spec.ipv6)?;
             let mac = fixed_mac.unwrap_or_else(|| mac_of(taken.ipv4.map(|(ip, _)| ip), taken.ipv6.map(|(ip, _)| ip)));
             let endpoint = EndpointId::random();
-            let host_ifname = format!("{veth_prefix}{}", &endpoint.as_str()[..8]);
+            let host_ifname = if has_veth { format!("{veth_prefix}{}", &endpoint.as_str()[..8]) } else { String::new() };
             (endpoint, host_ifname, taken, mac)
         }
     };
@@ -149,6 +160,8 @@ fn reserve_in(state: &mut State, veth_prefix: &str, tenant: TenantId, network: &
         links,
         ports: Vec::new(),
         listeners: Vec::new(),
+        link_local: spec.link_local.clone(),
+        sysctls: options.sysctls,
     })
 }
 
@@ -160,7 +173,11 @@ impl Networks {
     pub async fn reserve(&self, tenant: TenantId, network: &NetworkId, mut request: AttachRequest) -> Result<Reserved> {
         // A prepared veth that does not fit must not be in the way of the one that will.
         let spec = &request.endpoint;
-        let plain = spec.ipv4.is_none() && spec.ipv6.is_none() && spec.mac_address.as_deref().is_none_or(str::is_empty);
+        let plain = spec.ipv4.is_none()
+            && spec.ipv6.is_none()
+            && spec.link_local.is_empty()
+            && option::read(spec).is_ok_and(|o| o == option::Options::default())
+            && spec.mac_address.as_deref().is_none_or(str::is_empty);
         if let Some(p) = request.prepared.take() {
             if plain && p.network == *network && p.tenant == tenant {
                 request.prepared = Some(p);
@@ -174,7 +191,8 @@ impl Networks {
             let attachment = reserve_in(&mut state, &self.0.veth_prefix(), tenant, network, &request)?;
             let net = state.networks.get(network).ok_or_else(|| not_found(network.short()))?;
             let host_ip = net.bridge.host_ip;
-            let internal = net.row.spec.internal;
+            // What is on the host's wire is reached there; dockerd passes over its ports in silence, too.
+            let internal = !net.is_bridge() || net.row.spec.internal;
             let already = state.attachments(&request.container).iter().any(|a| !a.ports.is_empty());
             let id = attachment.endpoint.clone();
             state.containers.entry(attachment.container.clone()).or_default().push(id.clone());
@@ -291,7 +309,7 @@ impl Networks {
             .kernel
             .run(move |kernel| {
                 // The addresses and ports are free for others only after the kernel has forgotten them.
-                delete_link(kernel, &a.host_ifname)?;
+                inner.delete_interface(kernel, &a)?;
                 let netns = inner.unplug(kernel, &a)?;
                 netns.map_or(Ok(()), |netns| inner.route(kernel, &a.container, &netns))
             })
@@ -314,8 +332,14 @@ impl Networks {
             .run(move |kernel| {
                 let attachments: Vec<Attachment> = inner.state().attachments(&ended).into_iter().cloned().collect();
                 for a in attachments {
+                    if a.host_ifname.is_empty() {
+                        // Whoever shares the namespace must not keep an address that others get.
+                        inner.delete_interface(kernel, &a)?;
+                    }
                     inner.unplug(kernel, &a)?;
-                    inner.state().ended.push((Instant::now(), a.host_ifname));
+                    if !a.host_ifname.is_empty() {
+                        inner.state().ended.push((Instant::now(), a.host_ifname));
+                    }
                 }
                 Ok(())
             })
@@ -422,6 +446,9 @@ impl Networks {
                 mac,
                 addresses: with_lengths(prepared.ipv4, prepared.ipv6),
                 gateways: [&net.v4, &net.v6].into_iter().flatten().map(|s| s.gateway).collect(),
+                by_device: false,
+                place: None,
+                sysctls: Vec::new(),
             };
             state.prepared.insert(prepared.endpoint.clone(), prepared.clone());
             (prepared, elements, plug)
@@ -495,12 +522,25 @@ pub(super) struct Plug {
     pub mac: [u8; 6],
     pub addresses: Vec<(IpAddr, u8)>,
     pub gateways: Vec<IpAddr>,
+    /// The default route needs no gateway.
+    pub by_device: bool,
+    /// It is no veth, but stands on an interface of the host.
+    pub place: Option<Place>,
+    pub sysctls: Vec<(String, String)>,
 }
 
 impl Plug {
     /// Makes it. On an error nothing of it stays.
     pub fn plug(&self, kernel: &mut Kernel, netns: std::os::fd::BorrowedFd<'_>) -> Result<()> {
         let doing = || format!("making the interface {} of a container", self.ifname);
+        if let Some(place) = &self.place {
+            place.make(kernel, netns)?;
+            let made = self.family(kernel, netns).and_then(|()| self.configure(kernel, netns));
+            if made.is_err() {
+                kernel.inside(netns, || link::Routes::open()?.send([link::delete(&self.ifname)])).doing(doing)?;
+            }
+            return made.doing(doing);
+        }
         let made = self.try_plug(kernel, netns);
         if made.is_err() {
             delete_link(kernel, &self.host_ifname)?;
@@ -508,13 +548,40 @@ impl Plug {
         made.doing(doing)
     }
 
-    fn try_plug(&self, kernel: &mut Kernel, netns: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+    /// Before the interface is there: whether it will have IPv6, and that no router configures it.
+    fn family(&self, kernel: &mut Kernel, netns: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
         let has_v6 = self.addresses.iter().any(|(ip, _)| ip.is_ipv6());
         let (v4, flag) = ("ipv6/conf/default/disable_ipv6", if has_v6 { "0" } else { "1" });
         kernel.inside(netns, || {
             kernel::set(v4, flag)?;
             kernel::set("ipv6/conf/default/accept_ra", "0")
-        })?;
+        })
+    }
+
+    /// Addresses, settings and routes of the interface that now is in the namespace.
+    fn configure(&self, kernel: &mut Kernel, netns: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+        kernel.inside(netns, || {
+            // An interface of macvlan's is made with the namespace's "default"; one that was there before keeps its own.
+            if self.place.is_some() {
+                let has_v6 = self.addresses.iter().any(|(ip, _)| ip.is_ipv6());
+                kernel::set(&format!("ipv6/conf/{}/disable_ipv6", self.ifname), if has_v6 { "0" } else { "1" })?;
+                kernel::set(&format!("ipv6/conf/{}/accept_ra", self.ifname), "0")?;
+            }
+            for (path, value) in &self.sysctls {
+                kernel::set_existing(&path.replace("IFNAME", &self.ifname), value)?;
+            }
+            let mut routes = link::Routes::open()?;
+            let index = routes.link(&self.ifname)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.index;
+            let addresses = self.addresses.iter().map(|(ip, length)| link::address(index, *ip, *length));
+            let gateways = self.gateways.iter().map(|ip| link::add_default_route(index, *ip));
+            let families = if self.by_device { child::families(&self.addresses) } else { Vec::new() };
+            let devices = families.into_iter().map(|v4| link::add_device_route(index, v4));
+            routes.send([link::up("lo"), link::up(&self.ifname)].into_iter().chain(addresses).chain(gateways).chain(devices))
+        })
+    }
+
+    fn try_plug(&self, kernel: &mut Kernel, netns: std::os::fd::BorrowedFd<'_>) -> io::Result<()> {
+        self.family(kernel, netns)?;
         let peer = Peer { name: &self.ifname, mac: self.mac, netns };
         kernel.routes.send([
             link::new_veth(&self.host_ifname, self.bridge, self.mtu, &peer),
@@ -522,13 +589,7 @@ impl Plug {
             link::hairpin(&self.host_ifname),
             link::up(&self.host_ifname),
         ])?;
-        kernel.inside(netns, || {
-            let mut routes = link::Routes::open()?;
-            let index = routes.link(&self.ifname)?.ok_or_else(|| io::Error::from_raw_os_error(libc::ENODEV))?.index;
-            let addresses = self.addresses.iter().map(|(ip, length)| link::address(index, *ip, *length));
-            let gateways = self.gateways.iter().map(|ip| link::add_default_route(index, *ip));
-            routes.send([link::up("lo"), link::up(&self.ifname)].into_iter().chain(addresses).chain(gateways))
-        })?;
+        self.configure(kernel, netns)?;
         // First the port, which gives the bridge its carrier when it is the first, then the bridge.
         kernel.routes.link(&self.host_ifname)?;
         kernel.routes.settle(self.bridge)
@@ -536,6 +597,59 @@ impl Plug {
 }
 
 impl Inner {
+    /// The interface that an attachment is.
+    pub fn plug_of(&self, a: &Attachment) -> Result<Plug> {
+        let state = self.state();
+        let net = state.networks.get(&a.network).ok_or_else(|| not_found(a.network.short()))?;
+        let first = |v4: bool| state.gateway(&a.container, v4).is_some_and(|g| g.endpoint == a.endpoint);
+        let gateway4 = a.gateway4.map(IpAddr::V4).filter(|_| first(true));
+        let gateway6 = a.gateway6.map(IpAddr::V6).filter(|_| first(false));
+        let mac = parse_mac(&a.mac_address)?;
+        let place = net.child.as_ref().map(|child| Place {
+            sharing: child.sharing,
+            parent: if child.parent.is_empty() { net.row.ifname.clone() } else { child.parent.clone() },
+            ifname: a.ifname.clone(),
+            mac,
+            mtu: net.bridge.mtu,
+        });
+        let mut addresses = with_lengths(a.ipv4, a.ipv6);
+        // RFC 3927, RFC 4291: a link-local prefix is a /16, and a /64.
+        addresses.extend(a.link_local.iter().map(|ip| (*ip, if ip.is_ipv4() { 16 } else { 64 })));
+        Ok(Plug {
+            host_ifname: a.host_ifname.clone(),
+            bridge: match &place {
+                Some(_) => 0,
+                None => net.index.ok_or_else(|| not_found(&net.row.spec.name))?,
+            },
+            mtu: net.bridge.mtu,
+            ifname: a.ifname.clone(),
+            mac,
+            addresses,
+            gateways: gateway4.into_iter().chain(gateway6).collect(),
+            // Another network of the container's that has a gateway is preferred.
+            by_device: net.child.as_ref().is_some_and(Child::routes_by_device)
+                && !net.is_closed()
+                && state.gateway(&a.container, true).is_none()
+                && state.gateway(&a.container, false).is_none(),
+            place,
+            sysctls: a.sysctls.clone(),
+        })
+    }
+
+    /// Removes an attachment's interface: by its end in the host, or, where it has none, in the container.
+    fn delete_interface(&self, kernel: &mut Kernel, a: &Attachment) -> Result<()> {
+        if !a.host_ifname.is_empty() {
+            return delete_link(kernel, &a.host_ifname);
+        }
+        let netns = self.state().endpoints.get(&a.endpoint).filter(|e| e.plugged).and_then(|e| e.netns.clone());
+        let Some(netns) = netns else { return Ok(()) };
+        let removed = kernel.inside(netns.as_fd(), || link::Routes::open()?.send([link::delete(&a.ifname)]));
+        match removed {
+            Err(e) if e.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            other => other.doing(|| format!("removing the interface {} of container {}", a.ifname, a.name)),
+        }
+    }
+
     /// Makes a reserved attachment real.
     pub fn plug(&self, kernel: &mut Kernel, a: &Attachment, prepared: bool, netns: &OwnedFd) -> Result<()> {
         let published = port_elements(a);
@@ -544,23 +658,8 @@ impl Inner {
             forget_flows(kernel, a, false);
             return Ok(());
         }
-        let (elements, plug) = {
-            let state = self.state();
-            let net = state.networks.get(&a.network).ok_or_else(|| not_found(a.network.short()))?;
-            let first = |v4: bool| state.gateway(&a.container, v4).is_some_and(|g| g.endpoint == a.endpoint);
-            let gateway4 = a.gateway4.map(IpAddr::V4).filter(|_| first(true));
-            let gateway6 = a.gateway6.map(IpAddr::V6).filter(|_| first(false));
-            let plug = Plug {
-                host_ifname: a.host_ifname.clone(),
-                bridge: net.index.ok_or_else(|| not_found(&net.row.spec.name))?,
-                mtu: net.bridge.mtu,
-                ifname: a.ifname.clone(),
-                mac: parse_mac(&a.mac_address)?,
-                addresses: with_lengths(a.ipv4, a.ipv6),
-                gateways: gateway4.into_iter().chain(gateway6).collect(),
-            };
-            (state.endpoint_elements(a), plug)
-        };
+        let elements = self.state().endpoint_elements(a);
+        let plug = self.plug_of(a)?;
         // Heard only from its own address before it can speak; published only when somebody is there.
         self.change(kernel, &[], &elements)?;
         if let Err(error) = plug.plug(kernel, netns.as_fd()) {

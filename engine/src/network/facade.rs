@@ -1,8 +1,10 @@
 //! What subjects ask of networks: judged, audited, then handed to [`super::Networks`]. Joining and leaving is the container's
 //! (`container::update`).
 
-use super::{Network, NetworkSpec};
+use super::{Explanation, Network, NetworkSpec, Origin};
 use crate::audit;
+use crate::container::effective::NetworkMode;
+use crate::container::spec::ContainerPort;
 use crate::engine::{Engine, Pruned};
 use crate::filter::{self, Filters};
 use crate::policy::{self, Action, Counted};
@@ -78,6 +80,31 @@ impl Engine {
     pub async fn network(&self, who: &Subject, name: &str) -> Result<Network> {
         self.judge(who, Action::NetworkRead).await?;
         self.networks_handle().get(who.tenant, name).await
+    }
+
+    /// Whether `from` (a container; empty or `@outside`; `@host`) reaches a container's port, and why.
+    ///
+    /// # Errors
+    /// `NotFound` for containers that are absent or somebody else's.
+    pub async fn explain(&self, who: &Subject, from: &str, to: &str, port: ContainerPort) -> Result<Explanation> {
+        self.judge(who, Action::NetworkRead).await?;
+        let from = match from {
+            "" | "@outside" => Origin::Outside,
+            "@host" => Origin::Host,
+            name => Origin::Container(self.networked(who, name)?),
+        };
+        let to = self.networked(who, to)?;
+        self.networks_handle().explain(&from, &to, port).await
+    }
+
+    /// The container whose network namespace a container is in.
+    fn networked(&self, who: &Subject, name: &str) -> Result<crate::ContainerId> {
+        let entry = self.registry().find(who.tenant, name)?;
+        match &entry.fixed.effective.network.mode {
+            NetworkMode::Container(id) => Ok(self.registry().find(who.tenant, id)?.id.clone()),
+            NetworkMode::Host => Err(crate::Error::invalid(format!("the container {name} has the host's network: it is the host"))),
+            NetworkMode::None | NetworkMode::Network(_) => Ok(entry.id.clone()),
+        }
     }
 
     /// Removes it.

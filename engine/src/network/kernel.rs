@@ -3,12 +3,14 @@
 //! them anyway).
 
 use super::firewall::Firewall;
+use super::forwarding::Forwarding;
 use super::link::Routes;
 use crate::{Doing, Error, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use tokio::sync::{mpsc, oneshot};
 
 /// Waiting jobs. When full, callers wait.
@@ -22,12 +24,40 @@ pub struct Kernel {
     pub routes: Routes,
     /// Our tables.
     pub firewall: Firewall,
+    /// What we switched on.
+    pub forwarding: Forwarding,
+    /// What the names of our interfaces begin with: bridges, veths.
+    pub prefixes: [String; 2],
 }
 
 impl Kernel {
-    fn open(table: String, veths: String) -> io::Result<Self> {
+    fn open(table: String, prefixes: [String; 2], switched: PathBuf) -> io::Result<Self> {
         let home = File::open("/proc/thread-self/ns/net")?.into();
-        Ok(Self { home, routes: Routes::open()?, firewall: Firewall::open(table, veths)? })
+        let firewall = Firewall::open(table, prefixes[1].clone())?;
+        Ok(Self { home, routes: Routes::open()?, firewall, forwarding: Forwarding::load(switched)?, prefixes })
+    }
+
+    /// The namespace that the thread lives in.
+    pub fn home(&self) -> io::Result<OwnedFd> {
+        self.home.try_clone()
+    }
+
+    /// Switches on IPv4 forwarding.
+    pub fn forward_v4(&mut self) -> Result<()> {
+        let [bridges, veths] = &self.prefixes;
+        self.forwarding.on_v4(&mut self.routes, &mut self.firewall, [bridges, veths])
+    }
+
+    /// Switches on IPv6 forwarding.
+    pub fn forward_v6(&mut self) -> Result<()> {
+        let [bridges, veths] = &self.prefixes;
+        self.forwarding.on_v6(&mut self.routes, &mut self.firewall, [bridges, veths])
+    }
+
+    /// Switches off what was switched on, if it may.
+    pub fn forward_no_more(&mut self) -> Result<bool> {
+        let [bridges, veths] = &self.prefixes;
+        self.forwarding.off(&mut self.routes, [bridges, veths])
     }
 
     /// Runs `work` inside a network namespace.
@@ -52,6 +82,12 @@ pub fn set(path: &str, value: &str) -> io::Result<()> {
     }
 }
 
+/// Writes a setting that must be there.
+pub fn set_existing(path: &str, value: &str) -> io::Result<()> {
+    let path = format!("/proc/sys/net/{path}");
+    std::fs::write(&path, value).map_err(|e| io::Error::new(e.kind(), format!("writing {value:?} to {path}: {e}")))
+}
+
 /// Reads such a setting.
 pub fn get(path: &str) -> io::Result<String> {
     Ok(std::fs::read_to_string(format!("/proc/sys/net/{path}"))?.trim().to_owned())
@@ -68,12 +104,14 @@ pub struct KernelThread {
 }
 
 impl KernelThread {
-    /// Starts it in the calling thread's network namespace.
+    /// Starts it in the calling thread's network namespace. `prefixes`: what names of bridges and of veths begin with;
+    /// `switched`: the file of `forwarding`.
     ///
     /// # Errors
     /// When sockets for links or nf_tables cannot be had.
-    pub fn start(table: String, veths: String) -> Result<Self> {
-        let mut kernel = Kernel::open(table, veths).doing(|| "opening netlink sockets for networks and nf_tables".to_owned())?;
+    pub fn start(table: String, prefixes: [String; 2], switched: PathBuf) -> Result<Self> {
+        let mut kernel =
+            Kernel::open(table, prefixes, switched).doing(|| "opening netlink sockets for networks and nf_tables".to_owned())?;
         let port = kernel.firewall.port();
         let (jobs, mut queue) = mpsc::channel::<Job>(QUEUE);
         std::thread::Builder::new()

@@ -6,8 +6,8 @@ use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F
 use netlink_packet_core::{NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoPortKind, InfoVeth,
-    LinkAttribute, LinkFlags, LinkInfo, LinkMessage,
+    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoBridge, InfoBridgePort, InfoData, InfoIpVlan, InfoKind, InfoMacVlan, InfoPortData,
+    InfoPortKind, InfoVeth, InfoVlan, IpVlanFlags, IpVlanMode, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
@@ -94,6 +94,63 @@ pub fn new_veth(name: &str, bridge: u32, mtu: Option<u32>, peer: &Peer) -> Reque
     (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// A container's interface on one of the host's.
+#[derive(Debug, Clone)]
+pub struct Beside<'a> {
+    /// `eth0`.
+    pub name: &'a str,
+    /// The index of the host's interface.
+    pub parent: u32,
+    /// Its MAC address (macvlan only: ipvlan has the parent's).
+    pub mac: [u8; 6],
+    /// MTU; `None`: the parent's.
+    pub mtu: Option<u32>,
+    /// The namespace it is born in.
+    pub netns: BorrowedFd<'a>,
+}
+
+fn beside(place: &Beside, kind: InfoKind, data: InfoData) -> LinkMessage {
+    let mut message = named(place.name);
+    message.attributes.push(LinkAttribute::Link(place.parent));
+    message.attributes.push(LinkAttribute::NetNsFd(place.netns.as_raw_fd()));
+    message.attributes.extend(place.mtu.map(LinkAttribute::Mtu));
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(kind), LinkInfo::Data(data)]));
+    message
+}
+
+/// A macvlan interface in a container.
+pub fn new_macvlan(place: &Beside, mode: MacVlanMode) -> Request {
+    let mut message = beside(place, InfoKind::MacVlan, InfoData::MacVlan(vec![InfoMacVlan::Mode(mode)]));
+    // Passthru has the parent's own address, and refuses another.
+    if mode != MacVlanMode::Passthrough {
+        message.attributes.push(LinkAttribute::Address(place.mac.to_vec()));
+    }
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// An ipvlan interface in a container.
+pub fn new_ipvlan(place: &Beside, mode: IpVlanMode, flags: IpVlanFlags) -> Request {
+    let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(mode), InfoIpVlan::Flags(flags)]);
+    (RouteNetlinkMessage::NewLink(beside(place, InfoKind::IpVlan, data)), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// An interface that leads nowhere.
+pub fn new_dummy(name: &str) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Dummy)]));
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// A VLAN of an interface.
+pub fn new_vlan(name: &str, parent: u32, id: u16) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Link(parent));
+    message
+        .attributes
+        .push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(InfoData::Vlan(vec![InfoVlan::Id(id)]))]));
+    (RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
 fn named(name: &str) -> LinkMessage {
     let mut message = LinkMessage::default();
     message.attributes.push(LinkAttribute::IfName(name.to_owned()));
@@ -138,6 +195,20 @@ pub fn delete(name: &str) -> Request {
     (RouteNetlinkMessage::DelLink(named(name)), 0)
 }
 
+/// Puts an interface in a group.
+pub fn join_group(name: &str, group: u32) -> Request {
+    let mut message = named(name);
+    message.attributes.push(LinkAttribute::Group(group));
+    (RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Removes all interfaces of a group.
+pub fn delete_group(group: u32) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes.push(LinkAttribute::Group(group));
+    (RouteNetlinkMessage::DelLink(message), 0)
+}
+
 /// Gives an interface an address. IPv6: without duplicate detection, since addresses come from our own ledger and a
 /// container's first packet must not wait a second.
 pub fn address(index: u32, ip: IpAddr, length: u8) -> Request {
@@ -173,6 +244,18 @@ fn default_route(index: u32, gateway: IpAddr) -> RouteMessage {
 /// The default route of a namespace, in place of another.
 pub fn add_default_route(index: u32, gateway: IpAddr) -> Request {
     (RouteNetlinkMessage::NewRoute(default_route(index, gateway)), NLM_F_CREATE | NLM_F_REPLACE)
+}
+
+/// The default route of a namespace over an interface that needs no gateway.
+pub fn add_device_route(index: u32, v4: bool) -> Request {
+    let mut message = RouteMessage::default();
+    message.header.address_family = if v4 { AddressFamily::Inet } else { AddressFamily::Inet6 };
+    message.header.table = RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Boot;
+    message.header.scope = RouteScope::Link;
+    message.header.kind = RouteType::Unicast;
+    message.attributes.push(RouteAttribute::Oif(index));
+    (RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_REPLACE)
 }
 
 /// A route socket in one network namespace.
@@ -330,4 +413,31 @@ fn append(bytes: &mut Vec<u8>, payload: RouteNetlinkMessage, flags: u16, sequenc
     let start = bytes.len();
     bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
     message.serialize(&mut bytes[start..]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    /// Kernels of ours have no VLANs and no ipvlan: what they would be sent is read here.
+    #[test]
+    fn messages_for_interfaces_this_kernel_may_lack() {
+        let here = std::fs::File::open("/proc/thread-self/ns/net").unwrap();
+        let place = Beside { name: "eth0", parent: 7, mac: [2, 0, 0, 0, 0, 1], mtu: Some(1400), netns: here.as_fd() };
+        let sent = |(message, flags): Request| {
+            assert_eq!(flags, NLM_F_CREATE | NLM_F_EXCL);
+            let RouteNetlinkMessage::NewLink(link) = message else { panic!("another message") };
+            link.attributes
+        };
+        let ipvlan = sent(new_ipvlan(&place, IpVlanMode::L3, IpVlanFlags::Private));
+        assert!(ipvlan.contains(&LinkAttribute::Link(7)) && ipvlan.contains(&LinkAttribute::Mtu(1400)));
+        assert!(!ipvlan.iter().any(|a| matches!(a, LinkAttribute::Address(_))), "ipvlan refuses a MAC address");
+        let data = InfoData::IpVlan(vec![InfoIpVlan::Mode(IpVlanMode::L3), InfoIpVlan::Flags(IpVlanFlags::Private)]);
+        assert!(ipvlan.contains(&LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::IpVlan), LinkInfo::Data(data)])));
+        let vlan = sent(new_vlan("eth0.50", 7, 50));
+        assert!(vlan.contains(&LinkAttribute::Link(7)));
+        let data = InfoData::Vlan(vec![InfoVlan::Id(50)]);
+        assert!(vlan.contains(&LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Vlan), LinkInfo::Data(data)])));
+    }
 }

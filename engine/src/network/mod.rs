@@ -5,14 +5,18 @@
 //! of ours per family is static; networks, containers and ports are elements of its sets and maps.
 
 mod attach;
+mod child;
 mod dns;
 mod endpoint;
+mod explain;
 mod facade;
 mod firewall;
+mod forwarding;
 mod ipam;
 mod kernel;
 pub mod link;
 mod networks;
+mod option;
 mod plan;
 mod ports;
 mod publish;
@@ -21,11 +25,17 @@ mod state;
 mod view;
 
 pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
+pub use explain::{Explanation, Origin, Tried};
 pub(crate) use ipam::Cidr;
 pub use networks::Networks;
+pub(crate) use option::check as check_endpoint;
 pub(crate) use plan::is_private;
 pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
 
+#[cfg(test)]
+mod denial_tests;
+#[cfg(test)]
+mod kind_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The handle: networks of tenants. Policy-free: the engine's facade has judged before. Attachments are in `endpoint`,
 //! repair and adoption in `repair`.
 
+use super::child::{self, Child};
 use super::dns;
 use super::kernel::{self, Kernel, KernelThread};
 use super::link;
@@ -44,13 +45,17 @@ impl Inner {
 
     /// What bridges' names begin with.
     pub fn bridge_prefix(&self) -> String {
-        format!("w{}b", self.tag)
+        bridge_prefix(&self.tag)
     }
 
     /// What veths' names begin with.
     pub fn veth_prefix(&self) -> String {
         veth_prefix(&self.tag)
     }
+}
+
+fn bridge_prefix(tag: &str) -> String {
+    format!("w{tag}b")
 }
 
 fn veth_prefix(tag: &str) -> String {
@@ -69,7 +74,8 @@ impl Networks {
     /// # Errors
     /// When the kernel refuses bridges or nf_tables (the message says what is missing).
     pub async fn open(instance: &Instance, inventory: Inventory) -> Result<Self> {
-        let kernel = KernelThread::start(instance.name(), veth_prefix(instance.tag()))?;
+        let prefixes = [bridge_prefix(instance.tag()), veth_prefix(instance.tag())];
+        let kernel = KernelThread::start(instance.name(), prefixes, instance.run_dir().join("forwarding.json"))?;
         let mut state = State::default();
         for row in rows::all(&inventory).await? {
             state.insert(Net::load(row)?);
@@ -114,17 +120,29 @@ impl Networks {
 
     /// Plans, writes and makes a bridge network. `changing` is held.
     async fn make(&self, tenant: TenantId, spec: NetworkSpec, predefined: bool) -> Result<NetworkId> {
-        let mut busy = self.0.kernel.run(|k| k.routes.busy(&[]).doing(|| "reading the host's routes".to_owned())).await?;
+        // A subnet that is named for a network on the host's wire is that wire's: the host has a route to it.
+        let on_the_wire = child::is_child(&spec) && spec.ipam.iter().any(|p| !p.subnet.is_empty());
+        let mut busy = match on_the_wire {
+            true => Vec::new(),
+            false => self.0.kernel.run(|k| k.routes.busy(&[]).doing(|| "reading the host's routes".to_owned())).await?,
+        };
         busy.extend(self.0.state().subnets());
         let plan = plan::plan(spec, &busy, &self.0.tag, self.0.start)?;
         let id = NetworkId::random();
-        let ifname = plan.bridge.ifname.clone().unwrap_or_else(|| format!("{}{}", self.0.bridge_prefix(), &id.as_str()[..8]));
+        let child = child::child(&plan.spec)?;
+        let own = format!("{}{}", self.0.bridge_prefix(), &id.as_str()[..8]);
+        let ifname = match &child {
+            Some(child) => self.make_parent(child, own).await?,
+            None => plan.bridge.ifname.clone().unwrap_or(own),
+        };
         let row = NetworkRow { id, tenant, ifname, predefined, spec: plan.spec, chosen: plan.chosen, created: Timestamp::now() };
         let id = row.id.clone();
         let chosen_name = plan.bridge.ifname.is_some();
-        let mut net = Net { row: row.clone(), bridge: plan.bridge, index: None, v4: plan.v4, v6: plan.v6 };
+        let mut net = Net { row: row.clone(), bridge: plan.bridge, child, index: None, v4: plan.v4, v6: plan.v6 };
         let (facts, elements) = (net.facts(), net.elements());
-        net.index = Some(self.0.kernel.run(move |kernel| make_bridge(kernel, &facts, chosen_name)).await?);
+        if net.is_bridge() {
+            net.index = Some(self.0.kernel.run(move |kernel| make_bridge(kernel, &facts, chosen_name)).await?);
+        }
         self.0.state().insert(net);
         let inner = self.0.clone();
         let made = async {
@@ -143,10 +161,36 @@ impl Networks {
         Ok(id)
     }
 
+    /// What a macvlan or ipvlan network stands on; returns the name of what was made for it: a dummy or a VLAN, else nothing.
+    async fn make_parent(&self, child: &Child, own: String) -> Result<String> {
+        {
+            let state = self.0.state();
+            let ours = |name: &str| name.starts_with(&self.0.bridge_prefix()) || name.starts_with(&self.0.veth_prefix());
+            if ours(&child.parent) || state.networks.values().any(|n| n.is_bridge() && n.row.ifname == child.parent) {
+                return Err(Error::forbidden(format!("the parent interface {} is a bridge of this server", child.parent)));
+            }
+            for other in state.networks.values() {
+                if let Some(there) = &other.child {
+                    child::conflict(child, there, &other.row.spec.name)?;
+                }
+            }
+        }
+        let (child, name) = (child.clone(), if child.parent.is_empty() { own } else { child.parent.clone() });
+        let made = {
+            let name = name.clone();
+            self.0.kernel.run(move |kernel| child::make_parent(kernel, &child, &name)).await?
+        };
+        Ok(if made { name } else { String::new() })
+    }
+
     /// Removes a network's bridge, which is no longer in the state. Returns before the kernel has: it waits tens of
     /// milliseconds for its readers. Whoever wants the subnet next comes after it in the queue.
     async fn unmake(&self, net: Net) -> Result<()> {
-        if !net.is_bridge() {
+        if net.row.ifname.is_empty() {
+            return Ok(());
+        }
+        // A VLAN that another network stands on as well stays for that one.
+        if net.child.is_some() && self.0.state().networks.values().any(|n| n.child.as_ref().map(|c| &c.parent) == Some(&net.row.ifname)) {
             return Ok(());
         }
         let (ifname, elements, inner) = (net.row.ifname.clone(), net.elements(), self.0.clone());
@@ -300,23 +344,33 @@ impl Networks {
     /// tests; the database stays.
     pub async fn withdraw(&self) -> Result<()> {
         let inner = self.0.clone();
+        self.0.kernel.run(move |kernel| inner.withdraw(kernel)).await
+    }
+
+    /// For a clean stop: bridges that no running container is on go, and with the last of them our tables and what we
+    /// switched on. What runs keeps all it has.
+    pub async fn close(&self) -> Result<()> {
+        let inner = self.0.clone();
         self.0
             .kernel
             .run(move |kernel| {
-                let doing = || "taking our networks out of the kernel".to_owned();
-                let names: Vec<String> = {
-                    let mut state = inner.state();
-                    let veths = state.endpoints.values().filter(|e| e.installed).map(|e| e.attachment.host_ifname.clone());
-                    let names = veths.chain(state.networks.values().filter(|n| n.is_bridge()).map(|n| n.row.ifname.clone())).collect();
-                    // What is not there is not repaired.
-                    state.networks.values_mut().for_each(|n| n.index = None);
-                    names
-                };
-                for name in names {
-                    delete_link(kernel, &name)?;
+                if inner.state().endpoints.is_empty() {
+                    return inner.withdraw(kernel);
                 }
-                kernel.firewall.close_foreign_chains().doing(doing)?;
-                kernel.firewall.remove().doing(doing)
+                let (names, elements) = {
+                    let mut state = inner.state();
+                    let used: std::collections::HashSet<NetworkId> =
+                        state.endpoints.values().map(|e| e.attachment.network.clone()).collect();
+                    let mut idle = (Vec::new(), Vec::new());
+                    for net in state.networks.values_mut().filter(|n| !n.row.ifname.is_empty() && !used.contains(&n.row.id)) {
+                        net.index = None;
+                        idle.0.push(net.row.ifname.clone());
+                        idle.1.extend(net.elements());
+                    }
+                    idle
+                };
+                inner.delete_links(kernel, &names)?;
+                kernel.firewall.change(&elements, &[]).doing(|| "taking idle networks out of the firewall".to_owned())
             })
             .await
     }
@@ -324,10 +378,10 @@ impl Networks {
     /// Interfaces of the host that are in use: bridges and the host's ends of containers.
     pub fn links(&self) -> std::collections::BTreeSet<String> {
         let state = self.0.state();
-        let bridges = state.networks.values().filter(|n| n.is_bridge()).map(|n| n.row.ifname.clone());
+        let bridges = state.networks.values().map(|n| n.row.ifname.clone());
         let ends = state.endpoints.values().map(|e| e.attachment.host_ifname.clone());
         let ready = state.prepared.values().map(|p| p.host_ifname.clone());
-        bridges.chain(ends).chain(ready).collect()
+        bridges.chain(ends).chain(ready).filter(|name| !name.is_empty()).collect()
     }
 
     /// The tenant's published ports.
@@ -339,25 +393,65 @@ impl Networks {
 }
 
 impl Inner {
+    fn withdraw(&self, kernel: &mut Kernel) -> Result<()> {
+        let doing = || "taking our networks out of the kernel".to_owned();
+        let names: Vec<String> = {
+            let mut state = self.state();
+            let veths = state.endpoints.values().filter(|e| e.installed).map(|e| e.attachment.host_ifname.clone());
+            let own = state.networks.values().map(|n| n.row.ifname.clone());
+            let names = veths.chain(own).filter(|name| !name.is_empty()).collect();
+            // What is not there is not repaired.
+            state.networks.values_mut().for_each(|n| n.index = None);
+            names
+        };
+        self.delete_links(kernel, &names)?;
+        kernel.firewall.close_foreign_chains().doing(doing)?;
+        if kernel.forward_no_more()? {
+            kernel.firewall.remove().doing(doing)
+        } else {
+            // Others forward by now: what keeps the host's older interfaces apart stays.
+            let elements = kernel.forwarding.elements();
+            kernel.firewall.rebuild(&elements).doing(doing)
+        }
+    }
+
+    /// Removes many interfaces at the price of one: the kernel waits for its readers once per message, and one message can
+    /// name a group.
+    fn delete_links(&self, kernel: &mut Kernel, names: &[String]) -> Result<()> {
+        let doing = || "removing our interfaces".to_owned();
+        let links = kernel.routes.links().doing(doing)?;
+        let there: Vec<&str> = links.iter().map(|l| l.name.as_str()).filter(|n| names.iter().any(|name| name == n)).collect();
+        if there.is_empty() {
+            return Ok(());
+        }
+        // Nobody else has this group: the tag is this instance's.
+        let group = u32::from_str_radix(&self.tag, 16).unwrap_or(0) | 0x5700_0000;
+        kernel.routes.send(there.iter().map(|name| link::join_group(name, group))).doing(doing)?;
+        kernel.routes.send([link::delete_group(group)]).doing(doing)
+    }
+
     /// Changes elements; when the kernel's tables are not what we think, writes them anew from what we know, which holds
     /// the change already.
     pub fn change(&self, kernel: &mut Kernel, remove: &[super::firewall::Element], add: &[super::firewall::Element]) -> Result<()> {
         if let Err(error) = kernel.firewall.change(remove, add) {
             tracing::warn!(%error, "the firewall's tables were not as expected; writing them anew");
-            let elements = self.state().elements();
-            kernel.firewall.rebuild(&elements).doing(|| "writing the firewall's tables".to_owned())?;
+            self.rebuild(kernel).doing(|| "writing the firewall's tables".to_owned())?;
         }
         Ok(())
     }
 
+    /// Writes our tables anew, whole, in one step.
+    pub fn rebuild(&self, kernel: &mut Kernel) -> io::Result<()> {
+        let mut elements = self.state().elements();
+        elements.extend(kernel.forwarding.elements());
+        kernel.firewall.rebuild(&elements)
+    }
+
     /// Makes all that shall be in the host's network namespace and is not there: forwarding, tables, bridges.
     pub fn build_all(&self, kernel: &mut Kernel) -> Result<()> {
-        kernel::set("ipv4/ip_forward", "1").doing(|| "switching on IPv4 forwarding (net.ipv4.ip_forward)".to_owned())?;
-        let elements = self.state().elements();
-        kernel
-            .firewall
-            .rebuild(&elements)
+        self.rebuild(kernel)
             .doing(|| "writing our nft tables (the kernel needs CONFIG_NF_TABLES_INET, _BRIDGE, NFT_NAT, NFT_MASQ, NFT_CT, NFT_FIB_INET, NFT_REJECT_INET)".to_owned())?;
+        kernel.forward_v4()?;
         let opened =
             kernel.firewall.open_foreign_chains(&self.bridge_prefix()).doing(|| "making way in other firewalls' chains".to_owned())?;
         for chain in opened {
@@ -365,6 +459,17 @@ impl Inner {
         }
         let facts: Vec<(NetworkId, BridgeFacts)> =
             self.state().networks.values().filter(|n| n.is_bridge()).map(|n| (n.row.id.clone(), n.facts())).collect();
+        let parents: Vec<(Child, String)> = {
+            let state = self.state();
+            let own = state.networks.values().filter(|n| !n.row.ifname.is_empty());
+            own.filter_map(|n| Some((n.child.clone()?, n.row.ifname.clone()))).collect()
+        };
+        for (child, own) in parents {
+            // A parent that went away since must not keep the server from starting: its containers say so when they start.
+            if let Err(error) = child::make_parent(kernel, &child, &own) {
+                tracing::warn!(?error, interface = own, "what a network stands on cannot be made again");
+            }
+        }
         for (id, facts) in facts {
             let index = make_bridge(kernel, &facts, false)?;
             if let Some(net) = self.state().networks.get_mut(&id) {
@@ -394,29 +499,11 @@ pub(super) fn make_bridge(kernel: &mut Kernel, facts: &BridgeFacts, must_be_new:
     kernel::set(&format!("ipv6/conf/{name}/accept_ra"), "0").doing(doing)?;
     kernel::set(&format!("ipv6/conf/{name}/disable_ipv6"), if facts.has_v6() { "0" } else { "1" }).doing(doing)?;
     if facts.has_v6() {
-        forward_v6().doing(|| "switching on IPv6 forwarding".to_owned())?;
+        kernel.forward_v6()?;
     }
     let addresses = facts.addresses.iter().map(|(ip, length)| link::address(index, *ip, *length));
     kernel.routes.send(addresses.chain([link::up(name)])).doing(doing)?;
     Ok(index)
-}
-
-/// Switches on IPv6 forwarding. Interfaces that got their address by router advertisement keep doing so: a forwarding
-/// host listens to them only when told twice (accept_ra=2).
-fn forward_v6() -> io::Result<()> {
-    if kernel::get("ipv6/conf/all/forwarding")? == "1" {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir("/proc/sys/net/ipv6/conf")? {
-        let name = entry?.file_name();
-        let name = name.to_string_lossy();
-        let key = format!("ipv6/conf/{name}/accept_ra");
-        // `default` is for interfaces to come, ours among them; our bridges have 0.
-        if !matches!(name.as_ref(), "all" | "default") && kernel::get(&key)? == "1" {
-            kernel::set(&key, "2")?;
-        }
-    }
-    kernel::set("ipv6/conf/all/forwarding", "1")
 }
 
 /// Removes an interface; an absent one is no error.

@@ -1,6 +1,7 @@
 //! From what was asked to what a network will be: everything that can fail on bad input fails here, before the kernel.
 //! Pure.
 
+use super::child;
 use super::ipam::{Cidr, Pool, free_subnet4, free_subnet6};
 use super::{IpamPool, NetworkSpec};
 use crate::{Error, Result};
@@ -21,6 +22,10 @@ pub struct Bridge {
     pub mtu: Option<u32>,
     /// What interfaces in containers are called: `eth`.
     pub prefix: String,
+    /// The bridge gets no IPv4 address: somebody else is the gateway, or nobody.
+    pub bare4: bool,
+    /// The same for IPv6.
+    pub bare6: bool,
 }
 
 const OPTION: &str = "com.docker.network.bridge.";
@@ -46,10 +51,21 @@ fn interface_name(name: &str) -> bool {
 /// # Errors
 /// For an unknown option of Docker's or a value that cannot be: an ignored one would be a promise not kept.
 pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
-    let mut bridge = Bridge { ifname: None, icc: true, masquerade: true, host_ip: None, mtu: None, prefix: "eth".to_owned() };
+    let mut bridge = Bridge {
+        ifname: None,
+        icc: true,
+        masquerade: true,
+        host_ip: None,
+        mtu: None,
+        prefix: "eth".to_owned(),
+        bare4: false,
+        bare6: false,
+    };
     for (key, value) in &spec.options {
         let invalid = |expected: &str| Error::invalid(format!("invalid value {value:?} for option {key}: expected {expected}"));
         match key.strip_prefix(OPTION).unwrap_or(key) {
+            // `child` reads these.
+            _ if child::is_option(spec, key) => {}
             "name" if interface_name(value) => bridge.ifname = Some(value.clone()),
             "name" => return Err(invalid("an interface name of at most 15 characters")),
             "enable_icc" => bridge.icc = flag(key, value)?,
@@ -67,6 +83,14 @@ pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
                 flag(key, value)?;
             }
             "gateway_mode_ipv4" | "gateway_mode_ipv6" if value == "nat" || value.is_empty() => {}
+            // The host is no neighbour of theirs: its bridge has no address.
+            "gateway_mode_ipv4" | "gateway_mode_ipv6" if value == "isolated" => {
+                if !spec.internal {
+                    return Err(Error::invalid(format!("gateway mode 'isolated' can only be used for an internal network ({key})")));
+                }
+                *(if key.ends_with('4') { &mut bridge.bare4 } else { &mut bridge.bare6 }) = true;
+            }
+            "inhibit_ipv4" => bridge.bare4 = bridge.bare4 || flag(key, value)?,
             "com.docker.network.driver.mtu" => {
                 let mtu: u32 = value.parse().map_err(|_| invalid("a number"))?;
                 // RFC 791: every host takes 68 bytes; the kernel's bridges and veths end at 65535.
@@ -141,7 +165,7 @@ fn is_special(subnet: &Cidr) -> bool {
 pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize) -> Result<Plan> {
     match spec.driver.as_str() {
         "" | "bridge" => spec.driver = "bridge".to_owned(),
-        known @ ("macvlan" | "ipvlan") => return Err(Error::unsupported(&format!("network driver {known}"))),
+        "macvlan" | "ipvlan" => {}
         "overlay" => {
             return Err(Error::new(
                 crate::Kind::Unavailable,
@@ -381,7 +405,7 @@ mod tests {
             assert_eq!(error.kind(), kind, "{pools:?}: {error}");
             assert!(error.to_string().contains(text), "{pools:?}: {error}");
         }
-        for (driver, kind) in [("macvlan", Kind::Unsupported), ("host", Kind::Forbidden), ("weave", Kind::NotFound)] {
+        for (driver, kind) in [("overlay", Kind::Unavailable), ("host", Kind::Forbidden), ("weave", Kind::NotFound)] {
             let asked = NetworkSpec { driver: driver.to_owned(), ..spec(&[]) };
             assert_eq!(plan(asked, &[], "abcde", 0).unwrap_err().kind(), kind);
         }

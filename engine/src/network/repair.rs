@@ -11,7 +11,6 @@ use super::firewall::{messages, text};
 use super::kernel::Kernel;
 use super::link::{self, Link};
 use super::networks::{Inner, Networks, delete_link, make_bridge};
-use super::plan::parse_mac;
 use super::state::{BridgeFacts, Endpoint};
 use crate::id::{ContainerId, NetworkId};
 use crate::{Doing, Result};
@@ -255,8 +254,7 @@ impl Inner {
         let mut repaired = Vec::new();
         if tables {
             // First of all: without the tables nothing is kept apart.
-            let elements = self.state().elements();
-            kernel.firewall.rebuild(&elements).doing(|| "writing the firewall's tables".to_owned())?;
+            self.rebuild(kernel).doing(|| "writing the firewall's tables".to_owned())?;
             repaired.push("nft tables".to_owned());
         }
         if others {
@@ -306,24 +304,7 @@ impl Inner {
     }
 
     fn replug(&self, kernel: &mut Kernel, a: &Attachment, bridge: u32, netns: &OwnedFd) -> Result<()> {
-        let (mtu, gateways) = {
-            let state = self.state();
-            let first = |v4: bool| state.gateway(&a.container, v4).is_some_and(|g| g.endpoint == a.endpoint);
-            let gateway4 = a.gateway4.map(IpAddr::V4).filter(|_| first(true));
-            let gateway6 = a.gateway6.map(IpAddr::V6).filter(|_| first(false));
-            let mtu = state.networks.get(&a.network).and_then(|n| n.bridge.mtu);
-            (mtu, gateway4.into_iter().chain(gateway6).collect())
-        };
-        let v4 = a.ipv4.map(|(ip, l)| (IpAddr::V4(ip), l));
-        let plug = Plug {
-            host_ifname: a.host_ifname.clone(),
-            bridge,
-            mtu,
-            ifname: a.ifname.clone(),
-            mac: parse_mac(&a.mac_address)?,
-            addresses: v4.into_iter().chain(a.ipv6.map(|(ip, l)| (IpAddr::V6(ip), l))).collect(),
-            gateways,
-        };
+        let plug = Plug { bridge, ..self.plug_of(a)? };
         plug.plug(kernel, netns.as_fd())
     }
 }

@@ -1,6 +1,7 @@
 //! What we know of networks, in memory: the database's rows and what runs. Functions here are short and hold the lock only
 //! as long as they run.
 
+use super::child::{self, Child};
 use super::firewall::Element;
 use super::ipam::Cidr;
 use super::plan::{self, Bridge, Subnet, link_local, parse_mac};
@@ -22,6 +23,8 @@ pub struct Net {
     pub row: NetworkRow,
     /// How it behaves.
     pub bridge: Bridge,
+    /// It is on an interface of the host, and no bridge.
+    pub child: Option<Child>,
     /// The bridge's index in the kernel, once it is there.
     pub index: Option<u32>,
     /// IPv4.
@@ -35,12 +38,30 @@ impl Net {
     pub fn load(row: NetworkRow) -> Result<Self> {
         let bridge = plan::bridge(&row.spec)?;
         let (v4, v6) = plan::subnets(&row.spec)?;
-        Ok(Self { row, bridge, index: None, v4, v6 })
+        let child = child::child(&row.spec)?;
+        Ok(Self { row, bridge, child, index: None, v4, v6 })
+    }
+
+    /// Whether it has a bridge of ours (not `host`, `none`, macvlan, ipvlan).
+    pub fn is_bridge(&self) -> bool {
+        !self.row.ifname.is_empty() && self.child.is_none()
     }
 
     /// Whether containers can be in it (not `host` and `none`).
-    pub fn is_bridge(&self) -> bool {
-        !self.row.ifname.is_empty()
+    pub fn takes_containers(&self) -> bool {
+        self.is_bridge() || self.child.is_some()
+    }
+
+    /// Whether it has no way out.
+    pub fn is_closed(&self) -> bool {
+        self.row.spec.internal || self.child.as_ref().is_some_and(|c| c.parent.is_empty())
+    }
+
+    /// The gateway that containers are told of.
+    pub fn gateway(&self, v4: bool) -> Option<IpAddr> {
+        let subnet = if v4 { &self.v4 } else { &self.v6 };
+        let by_device = self.child.as_ref().is_some_and(Child::routes_by_device);
+        subnet.as_ref().filter(|_| !self.is_closed() && !by_device).map(|s| s.gateway)
     }
 
     /// Whether it is a tenant's `bridge`.
@@ -68,7 +89,11 @@ impl Net {
             ifname: self.row.ifname.clone(),
             mac: bridge_mac(&self.row.id),
             mtu: self.bridge.mtu,
-            addresses: [&self.v4, &self.v6].into_iter().flatten().map(with_length).collect(),
+            addresses: [self.v4.as_ref().filter(|_| !self.bridge.bare4), self.v6.as_ref().filter(|_| !self.bridge.bare6)]
+                .into_iter()
+                .flatten()
+                .map(with_length)
+                .collect(),
         }
     }
 
@@ -205,18 +230,20 @@ impl State {
     pub fn veth_elements(&self, network: &NetworkId, ifname: &str, mac: &str, ips: &[IpAddr]) -> Vec<Element> {
         // A MAC address in our books was parsed when it came in.
         let Ok(mac) = parse_mac(mac) else { return Vec::new() };
-        let Some(net) = self.networks.get(network) else { return Vec::new() };
-        let v4 = ips.iter().find_map(|ip| if let IpAddr::V4(a) = ip { Some(*a) } else { None });
+        let Some(net) = self.networks.get(network).filter(|n| n.is_bridge()) else { return Vec::new() };
+        let v4: Vec<_> = ips.iter().filter_map(|ip| if let IpAddr::V4(a) = ip { Some(*a) } else { None }).collect();
         let mut v6: Vec<_> = ips.iter().filter_map(|ip| if let IpAddr::V6(a) = ip { Some(*a) } else { None }).collect();
         if !v6.is_empty() {
             v6.push(link_local(mac));
         }
-        Element::veth(&net.row.ifname, ifname, mac, v4, &v6, !net.bridge.icc)
+        Element::veth(&net.row.ifname, ifname, mac, &v4, &v6, !net.bridge.icc)
     }
 
     /// What an attachment's veth needs in the firewall.
     pub fn endpoint_elements(&self, a: &Attachment) -> Vec<Element> {
-        self.veth_elements(&a.network, &a.host_ifname, &a.mac_address, &addresses(a))
+        let mut ips = addresses(a);
+        ips.extend(&a.link_local);
+        self.veth_elements(&a.network, &a.host_ifname, &a.mac_address, &ips)
     }
 
     /// Everything that shall be in the firewall.
@@ -288,7 +315,7 @@ impl State {
 
     /// Whether a container has a way to the outside.
     pub fn has_way_out(&self, container: &ContainerId) -> bool {
-        self.attachments(container).iter().any(|a| a.gateway4.is_some() || a.gateway6.is_some())
+        self.attachments(container).iter().any(|a| self.networks.get(&a.network).is_some_and(|n| !n.is_closed()))
     }
 
     /// Takes an endpoint out, and gives back what it had.

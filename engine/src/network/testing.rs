@@ -65,7 +65,7 @@ pub struct Host {
     pub instance: crate::Instance,
     /// The world outside: 192.0.2.1 and 2001:db8::1; we are 192.0.2.2 and 2001:db8::2.
     pub outside: OwnedFd,
-    _dir: tempfile::TempDir,
+    _dir: std::sync::Arc<tempfile::TempDir>,
 }
 
 impl Host {
@@ -83,6 +83,8 @@ impl Host {
             run("ip route add 172.16.0.0/12 via 192.0.2.2; ip route add 10.0.0.0/8 via 192.0.2.2; ip route add fc00::/7 via 2001:db8::2");
         });
         run("ip route add default via 192.0.2.1; ip route add default via 2001:db8::1");
+        // A namespace begins with what the host has; ours is no router yet.
+        run("sysctl -qw net.ipv4.ip_forward=0 net.ipv6.conf.all.forwarding=0");
         let dir = tempfile::tempdir().unwrap();
         let instance = crate::Instance::open(&dir.path().join("data"), &dir.path().join("run")).unwrap();
         let inventory = crate::inventory::Inventory::open(&dir.path().join("db")).await.unwrap();
@@ -97,7 +99,7 @@ impl Host {
         }
         tx.commit().await.unwrap();
         let networks = super::Networks::open(&instance, inventory.clone()).await.unwrap();
-        Self { networks, inventory, instance, outside, _dir: dir }
+        Self { networks, inventory, instance, outside, _dir: dir.into() }
     }
 
     /// Attaches a stand-in for a container: a network namespace.
@@ -152,6 +154,8 @@ pub fn on_host<F: Future<Output = ()>>(test: impl FnOnce(Host) -> F + Send + 'st
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let host = Host::new().await;
+            // A test that uses some of the host's fields is given only those: the folder must outlive it all the same.
+            let _dir = host._dir.clone();
             test(host).await;
         });
     });

@@ -128,9 +128,7 @@ fn endpoints(spec: &ContainerSpec, mode: &NetworkMode) -> Result<BTreeMap<String
         if matches!(name, "host" | "none") || name.starts_with("container:") {
             return Err(Error::invalid(format!("conflicting options: the network {name} and the network mode")));
         }
-        if endpoint.driver_opts.contains_key("com.docker.network.endpoint.sysctls") {
-            return Err(Error::unsupported("com.docker.network.endpoint.sysctls"));
-        }
+        crate::network::check_endpoint(endpoint)?;
         if name == "bridge" {
             if endpoint.ipv4.is_some() || endpoint.ipv6.is_some() {
                 return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
@@ -138,9 +136,6 @@ fn endpoints(spec: &ContainerSpec, mode: &NetworkMode) -> Result<BTreeMap<String
             if !endpoint.aliases.is_empty() {
                 return Err(Error::invalid("network-scoped alias is supported only for containers in user defined networks"));
             }
-        }
-        if !endpoint.link_local.is_empty() {
-            return Err(Error::unsupported("--link-local-ip"));
         }
         if let Some(mac) = endpoint.mac_address.as_deref().filter(|m| !m.is_empty()) {
             check_mac(mac)?;

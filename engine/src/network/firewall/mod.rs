@@ -89,10 +89,10 @@ impl Element {
     }
 
     /// What a container's veth on a bridge needs to be heard. `separate`: not by its neighbours.
-    pub fn veth(bridge: &str, ifname: &str, mac: [u8; 6], ipv4: Option<Ipv4Addr>, ipv6: &[Ipv6Addr], separate: bool) -> Vec<Self> {
+    pub fn veth(bridge: &str, ifname: &str, mac: [u8; 6], ipv4: &[Ipv4Addr], ipv6: &[Ipv6Addr], separate: bool) -> Vec<Self> {
         let n = name(ifname);
         let mut elements = vec![Self::new("ether", &[&n, &mac])];
-        if let Some(ip) = ipv4 {
+        for ip in ipv4 {
             elements.push(Self::new("address4", &[&n, &ip.octets()]));
             elements.push(Self::new("arp4", &[&n, &mac, &ip.octets()]));
             elements.push(Self::new("members4", &[&name(bridge), &ip.octets()]));
@@ -107,6 +107,11 @@ impl Element {
             elements.push(Self::new("separate", &[&n]));
         }
         elements
+    }
+
+    /// An interface that shall not become a router's by our switching: see `forwarding`.
+    pub fn uplink(set: &'static str, ifname: &str) -> Self {
+        Self::new(set, &[&name(ifname)])
     }
 
     /// A published port. An unspecified host address stands for all of its family.

@@ -68,6 +68,9 @@ pub const SETS: &[Set] = &[
     map("ports4_any", &[Type::Protocol, Type::Port], &[Type::Ip4, Type::Port]),
     map("ports6", &[Type::Ip6, Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
     map("ports6_any", &[Type::Protocol, Type::Port], &[Type::Ip6, Type::Port]),
+    // Interfaces that were there while forwarding was off.
+    set(Family::Inet, "uplinks4", &[Type::Name]),
+    set(Family::Inet, "uplinks6", &[Type::Name]),
     set(Family::Bridge, "ether", &[Type::Name, Type::Ether]),
     set(Family::Bridge, "arp4", &[Type::Name, Type::Ether, Type::Ip4]),
     set(Family::Bridge, "address4", &[Type::Name, Type::Ip4]),
@@ -97,6 +100,7 @@ const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
 const RTN_LOCAL: u32 = 2;
+const AZURE: [u8; 4] = [168, 63, 129, 16];
 // enum ip_conntrack_info, as `ct state` bits: established 2, related 4. IPS_DST_NAT: 32.
 const ESTABLISHED_RELATED: u32 = 2 | 4;
 const DNATED: u32 = 32;
@@ -199,6 +203,7 @@ fn publish(output: bool) -> Vec<Vec<Expression>> {
 pub fn chains(veths: &str) -> Vec<Chain> {
     let inet = |name, kind, hook, priority, rules| Chain { family: Family::Inet, name, kind, hook, priority, rules };
     let metadata6: [u8; 16] = [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
+    let google6: [u8; 16] = [0xfd, 0x20, 0, 0xce, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
     vec![
         // Before DNAT: containers' addresses and 127/8 are nobody's business outside (moby #45610, CVE-2020-8558).
         inet(
@@ -277,9 +282,24 @@ pub fn chains(veths: &str) -> Vec<Chain> {
                 rule(&[&to("internal"), &[DROP]]),
                 rule(&[&from("bridges"), &family(V4), &[destination4(), Masked(0, vec![255, 255, 0, 0], vec![169, 254, 0, 0])], &[DROP]]),
                 rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, metadata6.to_vec())], &[DROP]]),
+                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, google6.to_vec())], &[DROP]]),
+                // Alibaba's.
+                rule(&[&from("bridges"), &family(V4), &[destination4(), Equal(0, vec![100, 100, 100, 200])], &[DROP]]),
+                // Azure's host, which is also its guests' DNS server: the DNS stays.
+                rule(&[&from("bridges"), &family(V4), &[destination4(), Equal(0, AZURE.to_vec())], &protocol(TCP), &port(2, 80), &[DROP]]),
+                rule(&[
+                    &from("bridges"),
+                    &family(V4),
+                    &[destination4(), Equal(0, AZURE.to_vec())],
+                    &protocol(TCP),
+                    &port(2, 32526),
+                    &[DROP],
+                ]),
                 rule(&[&to("bridges"), &dnated(), &[ACCEPT]]),
                 rule(&[&to("bridges"), &[DROP]]),
                 rule(&[&from("bridges"), &[ACCEPT]]),
+                rule(&[&family(V4), &from("uplinks4"), &to("uplinks4"), &[DROP]]),
+                rule(&[&family(V6), &from("uplinks6"), &to("uplinks6"), &[DROP]]),
             ],
         ),
         Chain {

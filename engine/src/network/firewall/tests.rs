@@ -11,7 +11,7 @@ fn elements() -> Vec<Element> {
         "wtestb1",
         "wtestv1",
         [2, 0x42, 1, 2, 3, 4],
-        Some(Ipv4Addr::new(172, 17, 0, 2)),
+        &[Ipv4Addr::new(172, 17, 0, 2)],
         &["fd00:1::2".parse().unwrap()],
         true,
     ));
