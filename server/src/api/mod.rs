@@ -52,6 +52,7 @@ fn own_routes() -> Routes {
         .delete("/api/v1/volumes/{name}", Write, volumes::remove)
         .get("/api/v1/networks", Read, networks::list)
         .post("/api/v1/networks", Write, networks::create)
+        .get("/api/v1/networks/explain", Read, networks::explain)
         .get("/api/v1/networks/{name}", Read, networks::get)
         .delete("/api/v1/networks/{name}", Write, networks::remove)
         .get("/api/v1/operations", Read, operations::list)

@@ -3,7 +3,7 @@
 use super::wire::{Answer, Json as Strict, Message};
 use crate::{App, Who};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use engine::Filters;
 use engine::network::{IpamPool, Network, NetworkSpec};
 use http::StatusCode;
@@ -106,4 +106,64 @@ pub async fn get(State(app): State<App>, Who(who): Who, Path(name): Path<String>
 pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>) -> Answer<StatusCode> {
     app.engine.remove_network(&who, &name).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What is asked: can one reach the other?
+#[derive(Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Question {
+    /// A container; `@host`; empty or `@outside`: anybody who reaches the host.
+    #[serde(default)]
+    pub from: String,
+    /// A container.
+    pub to: String,
+    /// Its port.
+    pub port: u16,
+    /// `tcp` (also when empty), `udp` or `sctp`.
+    #[serde(default)]
+    pub proto: String,
+}
+
+/// The answer.
+#[derive(Serialize, utoipa::ToSchema)]
+pub struct ExplanationJson {
+    /// Whether networks and firewall let it through.
+    pub reachable: bool,
+    /// By which address and port.
+    pub address: Option<String>,
+    /// Names that stand for the destination there.
+    pub names: Vec<String>,
+    /// Why, a sentence each.
+    pub reasons: Vec<String>,
+    /// Host addresses and ports where it is published.
+    pub published: Vec<String>,
+    /// What trying it found: `open`, `refused`, `silent`, `no route`; absent: not tried.
+    pub tried: Option<&'static str>,
+}
+
+/// In a word.
+pub fn tried(tried: engine::network::Tried) -> &'static str {
+    match tried {
+        engine::network::Tried::Open => "open",
+        engine::network::Tried::Refused => "refused",
+        engine::network::Tried::Silent => "silent",
+        engine::network::Tried::NoRoute => "no route",
+    }
+}
+
+/// Whether a container's port is reached, and why: from what is known, and tried.
+#[utoipa::path(get, path = "/api/v1/networks/explain", params(Question), responses((status = 200, body = ExplanationJson), (status = 404, body = Message)))]
+pub async fn explain(State(app): State<App>, Who(who): Who, Query(asked): Query<Question>) -> Answer<Json<ExplanationJson>> {
+    let proto = if asked.proto.is_empty() { "tcp" } else { &asked.proto };
+    let port = format!("{}/{proto}", asked.port).parse()?;
+    let answer = app.engine.explain(&who, &asked.from, &asked.to, port).await?;
+    Ok(Json(ExplanationJson {
+        reachable: answer.reachable,
+        address: answer.at.map(|at| at.to_string()),
+        names: answer.names,
+        reasons: answer.reasons,
+        published: answer.published.iter().map(ToString::to_string).collect(),
+        tried: answer.tried.map(tried),
+    }))
 }

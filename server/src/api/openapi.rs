@@ -36,6 +36,7 @@ use utoipa::OpenApi;
         super::volumes::remove,
         super::networks::list,
         super::networks::create,
+        super::networks::explain,
         super::networks::get,
         super::networks::remove,
         super::operations::list,

@@ -14,6 +14,7 @@ mod frame;
 mod home;
 mod images;
 mod logs;
+mod network_map;
 mod networks;
 mod operations;
 mod people;
@@ -99,7 +100,11 @@ pub fn routes() -> Routes {
         .get("/ui/networks", Read, networks::list)
         .get("/ui/networks/new", Write, networks::form)
         .post("/ui/networks/new", Write, networks::create)
+        .get("/ui/networks/map", Read, network_map::map)
+        .get("/ui/networks/explain", Read, network_map::explain)
         .get("/ui/networks/{name}", Read, networks::show)
+        .post("/ui/networks/{name}/connect", Write, networks::connect)
+        .post("/ui/networks/{name}/disconnect", Write, networks::disconnect)
         .get("/ui/networks/{name}/remove", Write, networks::ask_remove)
         .post("/ui/networks/{name}/remove", Write, networks::remove)
         .get("/ui/operations", Read, operations::list)

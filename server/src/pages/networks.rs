@@ -5,6 +5,8 @@ use super::frame::{OrPage, Visit, capital, status};
 use super::words;
 use axum::extract::Path;
 use axum::response::Response;
+use engine::container::EndpointSpec;
+use engine::container::request::ContainerFilter;
 use engine::network::{IpamPool, Network, NetworkSpec};
 use engine::{Filters, Kind};
 use web::view::message::Confirm;
@@ -42,6 +44,16 @@ pub async fn list(visit: Visit) -> Result<Response, Response> {
 pub async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Response> {
     let Visit { who, app, frame } = visit;
     let network = app.engine.network(&who, &name).await.or_page(&frame)?;
+    let modes = network.predefined && network.spec.driver != "bridge";
+    let mut others = Vec::new();
+    if !modes {
+        for c in app.engine.containers(&who, &ContainerFilter { all: true, ..Default::default() }).await.or_page(&frame)? {
+            if !c.networks.contains_key(&network.spec.name) {
+                others.push((c.name.clone(), c.name));
+            }
+        }
+    }
+    let connect = (!others.is_empty()).then(|| Field::select("container", "Connect a container", others));
     let yes = |on: bool| Value::Text(if on { "yes".into() } else { "no".into() });
     let mut facts = vec![
         Fact::new("Id", Value::Copy(network.id.as_str().to_owned())),
@@ -75,6 +87,7 @@ pub async fn show(visit: Visit, Path(name): Path<String>) -> Result<Response, Re
         name: network.spec.name.clone(),
         predefined: network.predefined,
         facts,
+        connect,
         members: network.containers.values().map(member).collect(),
         labels: network.spec.labels.into_iter().collect(),
     };
@@ -152,4 +165,20 @@ pub async fn remove(visit: Visit, Path(name): Path<String>, _form: Filled) -> Re
     let Visit { who, app, frame } = visit;
     app.engine.remove_network(&who, &name).await.or_page(&frame)?;
     Ok(frame.went("/networks", format!("Removed {name}.")))
+}
+
+/// `POST /ui/networks/{name}/connect`
+pub async fn connect(visit: Visit, Path(name): Path<String>, form: Filled) -> Result<Response, Response> {
+    let Visit { who, app, frame } = visit;
+    let container = form.get("container");
+    app.engine.connect(&who, &name, container, EndpointSpec::default()).await.or_page(&frame)?;
+    Ok(frame.went(&format!("/networks/{}", segment(&name)), format!("Connected {container}.")))
+}
+
+/// `POST /ui/networks/{name}/disconnect`
+pub async fn disconnect(visit: Visit, Path(name): Path<String>, form: Filled) -> Result<Response, Response> {
+    let Visit { who, app, frame } = visit;
+    let container = form.get("container");
+    app.engine.disconnect(&who, &name, container, false).await.or_page(&frame)?;
+    Ok(frame.went(&format!("/networks/{}", segment(&name)), format!("Disconnected {container}.")))
 }

@@ -491,7 +491,47 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
             predefined: false,
             facts: vec![Fact::new("Driver", Value::Text(say("bridge")))],
             members: vec![MemberRow { href: "/x".into(), name: say("shop-web"), address: say("10.88.3.2"), mac: say("02:42:0a:58:03:02") }],
+            connect: Some(Field::select("container", "Connect a container", vec![("db".into(), say("db"))])),
             labels: labels.clone(),
+        }
+        .render()?,
+    ));
+    out.push((
+        "network-map",
+        NetworkMap {
+            page: page("Map of networks", "networks"),
+            width: 824,
+            height: 50,
+            boxes: [("net", 2), ("box", 302), ("world", 602)]
+                .map(|(kind, x)| MapBox { kind, href: "/x".into(), name: say("shop"), note: say("10.88.3.0/24"), x, y: 2, width: 220 })
+                .into(),
+            lines: vec![MapLine { published: true, x1: 522, y1: 20, middle: 602, x2: 602, y2: 20 }],
+            rows: vec![MapRow {
+                href: "/x".into(),
+                container: say("shop-web"),
+                network: say("shop"),
+                network_href: "/x".into(),
+                address: say("10.88.3.2"),
+                published: say("0.0.0.0:8080→80/tcp"),
+            }],
+        }
+        .render()?,
+    ));
+    out.push((
+        "network-explain",
+        NetworkExplain {
+            page: page("Who reaches whom?", "networks"),
+            from: Field::select("from", "From", vec![("@host".into(), "this host".into())]),
+            to: Field::select("to", "To", vec![("web".into(), say("web"))]),
+            port: Field::new("port", "Port").with(say("80")),
+            proto: Field::select("proto", "Protocol", vec![("tcp".into(), "TCP".into())]),
+            answers: vec![ExplainAnswer {
+                question: say("db → web:80/tcp"),
+                verdict: Badge::new("reached", "●", Tone::Ok),
+                reasons: vec![say("Both are in the network shop.")],
+                facts: vec![Fact::new("Address", Value::Code(say("10.88.3.2:80")))],
+            }],
+            error: say("boom"),
         }
         .render()?,
     ));

@@ -1,7 +1,7 @@
 //! Pages about networks.
 
 use super::page::Page;
-use super::piece::{Fact, Field, When};
+use super::piece::{Badge, Fact, Field, When};
 use askama::Template;
 
 /// The list.
@@ -40,6 +40,8 @@ pub struct NetworkDetail {
     pub predefined: bool,
     pub facts: Vec<Fact>,
     pub members: Vec<MemberRow>,
+    /// Containers to connect; empty: none, or a network that nobody joins.
+    pub connect: Option<Field>,
     pub labels: Vec<(String, String)>,
 }
 
@@ -64,4 +66,80 @@ pub struct NetworkNew {
     pub gateway: Field,
     pub internal: Field,
     pub error: String,
+}
+
+/// The map: networks on the left, containers in the middle, the outside on the right; and the same as a table.
+#[derive(Template)]
+#[template(path = "network_map.html")]
+#[allow(missing_docs)]
+pub struct NetworkMap {
+    pub page: Page,
+    pub width: usize,
+    pub height: usize,
+    pub boxes: Vec<MapBox>,
+    pub lines: Vec<MapLine>,
+    pub rows: Vec<MapRow>,
+}
+
+/// A box of the map.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct MapBox {
+    /// Its class: `net`, `box` or `world`.
+    pub kind: &'static str,
+    pub href: String,
+    pub name: String,
+    /// A second line.
+    pub note: String,
+    pub x: usize,
+    pub y: usize,
+    pub width: usize,
+}
+
+/// A line of the map: right, down or up, right.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct MapLine {
+    pub published: bool,
+    pub x1: usize,
+    pub y1: usize,
+    pub middle: usize,
+    pub x2: usize,
+    pub y2: usize,
+}
+
+/// A line of the table.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct MapRow {
+    pub href: String,
+    pub container: String,
+    pub network: String,
+    pub network_href: String,
+    pub address: String,
+    pub published: String,
+}
+
+/// The question who reaches whom, and the answers.
+#[derive(Template)]
+#[template(path = "network_explain.html")]
+#[allow(missing_docs)]
+pub struct NetworkExplain {
+    pub page: Page,
+    pub from: Field,
+    pub to: Field,
+    pub port: Field,
+    pub proto: Field,
+    pub answers: Vec<ExplainAnswer>,
+    pub error: String,
+}
+
+/// One answer.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ExplainAnswer {
+    pub question: String,
+    pub verdict: Badge,
+    pub reasons: Vec<String>,
+    pub facts: Vec<Fact>,
 }
