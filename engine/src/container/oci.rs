@@ -62,10 +62,8 @@ impl Engine {
                 Some(json!([{ "containerID": 0, "hostID": block.base, "size": block.size }]))
             }
         };
-        let cgroup = match &record.life.live {
-            Some(live) => live.cgroup.clone(),
-            None => self.cgroup_path(entry.tenant, entry.id.as_str()).to_string_lossy().into_owned(),
-        };
+        let group = record.life.live.as_ref().map_or(entry.id.as_str(), |live| &live.cgroup);
+        let cgroup = self.cgroup_path(entry.tenant, group);
         let join = |id: &str, kind: &str| match self.running(entry.tenant, id, kind) {
             Ok(up) => format!("/proc/{}/ns/{kind}", up.shim.pid()),
             Err(_) => format!("container:{id}"),
@@ -74,7 +72,7 @@ impl Engine {
         resources["devices"] = device_rules(spec)?;
         let mut linux = json!({
             "namespaces": namespaces(spec, &join),
-            "cgroupsPath": if cgroup.starts_with('/') { cgroup } else { format!("/{cgroup}") },
+            "cgroupsPath": std::path::Path::new("/").join(cgroup),
             "sysctl": super::plan::sysctls(spec).into_iter().collect::<std::collections::BTreeMap<_, _>>(),
             "resources": resources,
             "rootfsPropagation": "rprivate",
@@ -113,7 +111,7 @@ impl Engine {
         }
         // What the client mounts at the same place stands instead of ours.
         mounts.retain(|ours| !spec.mounts.iter().any(|theirs| ours["destination"] == theirs.target.as_str()));
-        mounts.extend(spec.mounts.iter().zip(&entry.fixed.mounts).map(|(mount, view)| own_mount(mount, view)));
+        mounts.extend(spec.mounts.iter().zip(entry.fixed.mounts.iter()).map(|(mount, view)| own_mount(mount, view)));
         mounts
     }
 }
