@@ -9,8 +9,8 @@ use std::time::Duration;
 /// The image configuration of a container: what its image had, over it what the container was made with, and over both what
 /// the request for the commit brings.
 pub(super) fn config(entry: &Entry, asked: Option<&ContainerSpec>) -> ImageConfig {
-    let mut config = entry.fixed.image_config.clone();
-    for spec in [&entry.fixed.spec].into_iter().chain(asked) {
+    let mut config = ImageConfig::clone(&entry.fixed.image_config);
+    for spec in [&*entry.fixed.spec].into_iter().chain(asked) {
         lay_over(&mut config, spec);
     }
     if config.cmd.is_none() && config.entrypoint.is_none() {

@@ -82,14 +82,14 @@ impl Engine {
             image: origin.image,
             platform: origin.platform,
             layers: origin.layers,
-            image_config: origin.config,
+            image_config: Arc::new(origin.config),
             step: origin.step,
             images,
-            mounts,
+            mounts: Arc::new(mounts),
             creator: Creator::of(who),
             binds: effective.binds().clone(),
             effective: (*effective).clone(),
-            spec,
+            spec: Arc::new(spec),
         };
         let mutable = Mutable { resources: effective.resources.clone(), restart: effective.restart.clone(), networks };
         let life = Life::created(&effective);

@@ -235,7 +235,7 @@ impl Engine {
             .effective
             .mounts
             .iter()
-            .zip(&entry.fixed.mounts)
+            .zip(entry.fixed.mounts.iter())
             .filter(|(m, _)| below(&path, &m.target))
             .max_by_key(|(m, _)| m.target.len());
         match covered {

@@ -72,16 +72,29 @@ impl Engine {
     pub async fn container(&self, who: &Subject, name: &str) -> Result<Container> {
         let entry = self.registry().find(who.tenant, name)?;
         let record = entry.record().clone();
-        Ok(self.view(&entry, &record))
+        let folder = self.container_folder(&entry.id);
+        let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+        let overlay = OverlayView {
+            lower: entry.fixed.layers.iter().rev().cloned().map(text).collect(),
+            upper: text(folder.join("upper")),
+            work: text(folder.join("work")),
+            merged: text(folder.join("merged")),
+        };
+        Ok(Container { overlay: Some(overlay), ..self.view(&entry, &record) })
     }
 
+    /// As lists have it.
     pub(crate) fn view(&self, entry: &Arc<Entry>, record: &Record) -> Container {
         let fixed = &entry.fixed;
         let mut spec = fixed.spec.clone();
-        // They are not among the limits that change: the process has had them since its start.
-        let ulimits = std::mem::take(&mut spec.host.resources.ulimits);
-        spec.host.resources = Resources { ulimits, ..record.mutable.resources.clone() };
-        spec.host.restart = record.mutable.restart.clone();
+        let now = &record.mutable;
+        // Ulimits are not among the limits that change: the process has had them since its start.
+        let resources = Resources { ulimits: spec.host.resources.ulimits.clone(), ..now.resources.clone() };
+        if spec.host.resources != resources || spec.host.restart != now.restart {
+            let own = Arc::make_mut(&mut spec);
+            own.host.resources = resources;
+            own.host.restart = now.restart.clone();
+        }
         let links: Vec<_> = record.legacy_links().collect();
         if !links.is_empty() {
             // Docker's form, with the names as they are now; a link to what is gone is gone.
@@ -89,7 +102,7 @@ impl Engine {
                 let other = self.registry().find(entry.tenant, id).ok()?;
                 Some(format!("/{}:/{}/{alias}", other.name(), record.name))
             });
-            spec.host.links = named.collect();
+            Arc::make_mut(&mut spec).host.links = named.collect();
         }
         let attachments = self.networks_handle().attachments(&entry.id);
         let networks = record
@@ -127,7 +140,6 @@ impl Engine {
         if let Some((name, network)) = predefined.and_then(|name| Some((name, self.networks_handle().id_of(entry.tenant, name)?))) {
             networks.entry(name.to_owned()).or_insert_with(|| EndpointView::bare(network));
         }
-        let folder = self.container_folder(&entry.id);
         let etc = self.run_folder(&entry.id);
         let log_file = super::logs::file_name(&effective.log.driver, &entry.id);
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
@@ -162,12 +174,7 @@ impl Engine {
             uid_base: (effective.namespaces.user != super::effective::UserNamespace::Host)
                 .then(|| self.block(entry.tenant).ok().map(|b| b.base))
                 .flatten(),
-            overlay: Some(OverlayView {
-                lower: fixed.layers.iter().rev().cloned().map(text).collect(),
-                upper: text(folder.join("upper")),
-                work: text(folder.join("work")),
-                merged: text(folder.join("merged")),
-            }),
+            overlay: None,
             spec,
         }
     }

@@ -120,7 +120,7 @@ impl Engine {
         let spec = &entry.fixed.effective;
         let credentials = resolve(root.as_fd(), &spec.process.user, &spec.process.extra_groups, ids(spec))?;
         let mut mounts = Vec::new();
-        for (mount, view) in spec.mounts.iter().zip(&entry.fixed.mounts) {
+        for (mount, view) in spec.mounts.iter().zip(entry.fixed.mounts.iter()) {
             mounts.push(self.mount(entry, mount, view, &credentials, fds).await?);
         }
         self.step_mounts(entry, &mut mounts, fds).await?;

@@ -18,8 +18,8 @@ use tokio::sync::watch;
 /// What never changes after create.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Fixed {
-    /// What was asked.
-    pub spec: ContainerSpec,
+    /// What was asked. Shared with every view of the container, as the image's configuration and the mounts are.
+    pub spec: Arc<ContainerSpec>,
     /// What that means, as it was judged.
     pub effective: EffectiveSpec,
     /// The image it was made from, and its platform.
@@ -28,9 +28,9 @@ pub(crate) struct Fixed {
     /// Its layers' folders, lowest first: the store keeps them while the container is there.
     pub layers: Vec<PathBuf>,
     /// What the image's configuration gave at that time: the image may be gone by the next start.
-    pub image_config: ImageConfig,
+    pub image_config: Arc<ImageConfig>,
     /// Mounts with their volume names and sources decided.
-    pub mounts: Vec<MountView>,
+    pub mounts: Arc<Vec<MountView>>,
     /// How each bind's source is opened, by its target.
     pub binds: BTreeMap<String, BindAccess>,
     /// Who made it: its starts are judged by what that person may.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A container's life. Each state holds only what that state has.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -93,14 +94,14 @@ pub struct Container {
     pub name: String,
     /// Its names as a link: `web/db` where `web` calls it `db`. Lists have them, inspect does not.
     pub link_names: Vec<String>,
-    /// What was asked.
-    pub spec: ContainerSpec,
+    /// What was asked, with the limits and the restart policy of now.
+    pub spec: Arc<ContainerSpec>,
     /// The image it was made from.
     pub image_id: Digest,
     /// The platform of the image.
     pub platform: String,
     /// What the image's configuration gave.
-    pub image_config: ImageConfig,
+    pub image_config: Arc<ImageConfig>,
     /// When it was made.
     pub created: Timestamp,
     /// Who made it.
@@ -118,7 +119,7 @@ pub struct Container {
     /// Its published ports, as they are.
     pub ports: Vec<PublishedPort>,
     /// Its mounts.
-    pub mounts: Vec<MountView>,
+    pub mounts: Arc<Vec<MountView>>,
     /// The argv that runs: entry point and command merged.
     pub argv: Vec<String>,
     /// The environment that runs.
@@ -145,7 +146,7 @@ pub struct Container {
     pub execs: Vec<ExecId>,
     /// First host uid of its user namespace; `None`: it shares the host's.
     pub uid_base: Option<u32>,
-    /// The overlay's folders, for inspect.
+    /// The overlay's folders. Inspect has them, lists do not.
     pub overlay: Option<OverlayView>,
 }
 

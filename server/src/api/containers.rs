@@ -153,7 +153,7 @@ impl From<&Container> for ContainerJson {
                 .collect(),
             memory_limit: (resources.memory > 0).then_some(resources.memory),
             cpus: (resources.nano_cpus > 0).then_some(resources.nano_cpus as f64 / 1e9),
-            spec: c.spec.clone(),
+            spec: ContainerSpec::clone(&c.spec),
         }
     }
 }

@@ -99,8 +99,8 @@ mod tests {
     #[test]
     fn details_come_from_the_log_options() {
         let mut c = sample();
-        c.spec.host.log.options.insert("labels".into(), "shp,nosuch".into());
-        c.spec.host.log.options.insert("env".into(), "A".into());
+        std::sync::Arc::make_mut(&mut c.spec).host.log.options.insert("labels".into(), "shp,nosuch".into());
+        std::sync::Arc::make_mut(&mut c.spec).host.log.options.insert("env".into(), "A".into());
         assert_eq!(details(&c).unwrap(), "A=b,shp=1");
         assert_eq!(details(&sample()).unwrap(), "");
     }

@@ -284,6 +284,7 @@ pub(in crate::docker) mod tests {
     use engine::container::view::{Probe, PublishedPort, Running};
     use engine::image::ImageConfig;
     use jiff::Timestamp;
+    use std::sync::Arc;
     use std::time::Duration;
 
     pub const V51: ApiVersion = ApiVersion { major: 1, minor: 51 };
@@ -325,12 +326,12 @@ pub(in crate::docker) mod tests {
             name: "shp1".into(),
             image_id: engine::Digest::of(b"image"),
             platform: "linux/amd64".into(),
-            image_config: ImageConfig {
+            image_config: Arc::new(ImageConfig {
                 cmd: Some(vec!["/bin/sh".into()]),
                 env: vec!["PATH=/bin".into()],
                 labels: BTreeMap::from([("maintainer".into(), "m".into())]),
                 ..ImageConfig::default()
-            },
+            }),
             created: at(-60),
             created_by: "root".into(),
             failure: None,
@@ -359,7 +360,7 @@ pub(in crate::docker) mod tests {
                 PublishedPort { container: tcp(80), ip: [0, 0, 0, 0].into(), port: 32768 },
                 PublishedPort { container: tcp(80), ip: "::".parse().unwrap(), port: 32768 },
             ],
-            mounts: vec![
+            mounts: Arc::new(vec![
                 MountView {
                     kind: MountKind::Volume,
                     name: "shpvol".into(),
@@ -380,7 +381,7 @@ pub(in crate::docker) mod tests {
                     rw: true,
                     propagation: "rprivate".into(),
                 },
-            ],
+            ]),
             argv: vec!["sh".into(), "-c".into(), "sleep 1".into()],
             env: vec!["A=b".into(), "PATH=/bin".into()],
             working_dir: "/".into(),
@@ -401,7 +402,7 @@ pub(in crate::docker) mod tests {
             execs: Vec::new(),
             uid_base: Some(1_879_048_192),
             overlay: None,
-            spec,
+            spec: Arc::new(spec),
         }
     }
 
