@@ -158,7 +158,7 @@ impl Engine {
         let place = folder.join(file.name);
         let doing = || format!("reading {}", place.display());
         let mut archive = tokio::fs::File::open(&place).await.doing(doing)?;
-        if archive.metadata().await.doing(doing)?.len() <= dockerfile::SIZE_MAX as u64 {
+        if archive.metadata().await.doing(doing)?.len() <= dockerfile::SIZE_MAX {
             let bytes = tokio::fs::read(&place).await.doing(doing)?;
             // A tar has NULs, a compressed one is no UTF-8.
             if !bytes.contains(&0) && std::str::from_utf8(&bytes).is_ok() {
