@@ -173,6 +173,7 @@ fn plan(root: FdRef, run_dir: FdRef, log: FdRef, program: &str) -> Plan {
             file: logfile::FILE.into(),
             max_size: logfile::MAX_SIZE,
             max_files: logfile::MAX_FILES,
+            attrs: String::new(),
         },
         run_dir,
     }

@@ -159,21 +159,21 @@ impl State {
         let published: Vec<SocketAddr> =
             there.iter().flat_map(|a| &a.ports).filter(|p| p.container == port).map(|p| SocketAddr::new(p.ip, p.port)).collect();
         let mut answer = match from {
-            Origin::Outside => self.from_outside(&there, port, &published),
-            Origin::Host => self.from_host(&there, port),
+            Origin::Outside => self.outside_reaches(&there, port, &published),
+            Origin::Host => self.host_reaches(&there, port),
             Origin::Container(from) if from == to => Explanation {
                 reachable: true,
                 at: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), port.port)),
                 names: vec!["localhost".to_owned()],
                 ..Explanation::no("Both are in the same network namespace: it is localhost.")
             },
-            Origin::Container(from) => self.from_container(&self.attachments(from), &there, port, &published),
+            Origin::Container(from) => self.container_reaches(&self.attachments(from), &there, port, &published),
         };
         answer.published = published;
         answer
     }
 
-    fn from_outside(&self, there: &[&Attachment], port: ContainerPort, published: &[SocketAddr]) -> Explanation {
+    fn outside_reaches(&self, there: &[&Attachment], port: ContainerPort, published: &[SocketAddr]) -> Explanation {
         let wire =
             there.iter().find(|a| self.networks.get(&a.network).is_some_and(|n| n.child.as_ref().is_some_and(|c| !c.parent.is_empty())));
         if let Some(a) = wire {
@@ -193,7 +193,7 @@ impl State {
         }
     }
 
-    fn from_host(&self, there: &[&Attachment], port: ContainerPort) -> Explanation {
+    fn host_reaches(&self, there: &[&Attachment], port: ContainerPort) -> Explanation {
         let near = |a: &&&Attachment| self.networks.get(&a.network).is_some_and(|n| n.is_bridge() && !n.bridge.bare4);
         match there.iter().find(near) {
             Some(a) => Explanation {
@@ -205,7 +205,7 @@ impl State {
         }
     }
 
-    fn from_container(&self, here: &[&Attachment], there: &[&Attachment], port: ContainerPort, published: &[SocketAddr]) -> Explanation {
+    fn container_reaches(&self, here: &[&Attachment], there: &[&Attachment], port: ContainerPort, published: &[SocketAddr]) -> Explanation {
         if here.is_empty() {
             return Explanation::no("The origin is in no network, or does not run.");
         }
