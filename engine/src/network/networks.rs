@@ -344,7 +344,7 @@ impl Networks {
     /// tests; the database stays.
     pub async fn withdraw(&self) -> Result<()> {
         let inner = self.0.clone();
-        self.0.kernel.run(move |kernel| inner.withdraw(kernel)).await
+        self.0.kernel.run(move |kernel| inner.withdraw(kernel, Rule::Goes)).await
     }
 
     /// For a clean stop: bridges that no running container is on go, and with the last of them our tables and what we
@@ -355,7 +355,7 @@ impl Networks {
             .kernel
             .run(move |kernel| {
                 if inner.state().endpoints.is_empty() {
-                    return inner.withdraw(kernel);
+                    return inner.withdraw(kernel, Rule::StaysWhileNeeded);
                 }
                 let (names, elements) = {
                     let mut state = inner.state();
@@ -392,8 +392,16 @@ impl Networks {
     }
 }
 
+/// What becomes of the rule that keeps the host's older interfaces from forwarding among themselves, when somebody else came
+/// to need forwarding and it stays on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rule {
+    StaysWhileNeeded,
+    Goes,
+}
+
 impl Inner {
-    fn withdraw(&self, kernel: &mut Kernel) -> Result<()> {
+    fn withdraw(&self, kernel: &mut Kernel, rule: Rule) -> Result<()> {
         let doing = || "taking our networks out of the kernel".to_owned();
         let names: Vec<String> = {
             let mut state = self.state();
@@ -406,7 +414,7 @@ impl Inner {
         };
         self.delete_links(kernel, &names)?;
         kernel.firewall.close_foreign_chains().doing(doing)?;
-        if kernel.forward_no_more()? {
+        if kernel.forward_no_more()? || rule == Rule::Goes {
             kernel.firewall.remove().doing(doing)
         } else {
             // Others forward by now: what keeps the host's older interfaces apart stays.
