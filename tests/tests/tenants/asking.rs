@@ -108,6 +108,7 @@ fn variants(route: &Route) -> Vec<Ask> {
         (Face::Docker, "POST", "start") if route.path.starts_with("/exec") => one("", r#"{"Detach":true}"#),
         (Face::Docker, "POST", "update") => one("", r#"{"CpuShares":100}"#),
         (Face::Docker, "POST", "connect" | "disconnect") => one("", r#"{"Container":"everybodysbox"}"#),
+        (Face::Pages, "POST", "connect" | "disconnect") => one("", "container=everybodysbox"),
         (Face::Pages, "POST", "do") => one("", "do=pause"),
         (Face::Pages, "POST", "tag") => one("", "name=stolen:1"),
         (Face::Pages, "POST", "ticket") => one("", "command=sh"),
