@@ -476,7 +476,11 @@ mod tests {
                         crate::docker::stamp(&mut response);
                         response
                     }
-                    "create" => crate::docker::reply::created(&serde_json::json!({"Id": "abc", "Warnings": []})),
+                    "create" => {
+                        // A body nobody reads makes the server close the connection under the client's writing.
+                        axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                        crate::docker::reply::created(&serde_json::json!({"Id": "abc", "Warnings": []}))
+                    }
                     "attach" => {
                         let (ours, theirs) = tokio::io::duplex(8192);
                         let output = tokio_util::io::ReaderStream::new(theirs_to_cat(theirs, ended));
