@@ -113,6 +113,15 @@ impl std::error::Error for Error {
     }
 }
 
+/// The innermost cause of an error: what libraries wrap again and again.
+pub(crate) fn last_cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
+    let mut last = error;
+    while let Some(cause) = last.source() {
+        last = cause;
+    }
+    last
+}
+
 /// Adds "what we were doing" to a lower error.
 pub trait Doing<T> {
     /// Turns the error into an internal one that says what was being done.

@@ -7,6 +7,7 @@ use super::builds::make_folder;
 use super::tell::{Teller, cancelled};
 use crate::engine::Engine;
 use crate::grant::Grants;
+use crate::network::Reach;
 use crate::{Doing, Error, Kind, Result, Subject};
 use futures_util::StreamExt;
 use reqwest::Url;
@@ -15,6 +16,7 @@ use sha2::Digest as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::io::AsyncWriteExt;
 
@@ -42,58 +44,65 @@ pub(super) fn is_web(source: &str) -> bool {
     (lower.starts_with("http://") || lower.starts_with("https://")) && !path.ends_with(".git")
 }
 
-/// Whether an address is one of the public internet, where asking gives a tenant nothing that it has not anyway.
-fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(a) => {
-            let [first, second, third, _] = a.octets();
-            !(a.is_loopback()
-                || a.is_private()
-                || a.is_link_local()
-                || a.is_multicast()
-                || a.is_documentation()
-                || first == 0
-                || first >= 240
-                // Carriers' own (RFC 6598), protocol assignments (RFC 6890), benchmarks (RFC 2544).
-                || (first == 100 && (second & 0xc0) == 64)
-                || (first == 192 && second == 0 && third == 0)
-                || (first == 198 && (second & 0xfe) == 18))
-        }
-        IpAddr::V6(a) => {
-            let s = a.segments();
-            if let Some(inner) = a.to_ipv4_mapped() {
-                return is_public(inner.into());
+/// Whether an address is one of the public internet, where asking gives a tenant nothing that it has not anyway. This host's own
+/// addresses, its cloud's and other tenants' may be public ones too, and are not asked either.
+fn is_public(address: IpAddr, reach: &Reach) -> bool {
+    let address = end_of(address);
+    reach.inside(address).is_none()
+        && match address {
+            IpAddr::V4(a) => {
+                let [first, second, third, _] = a.octets();
+                !(a.is_private()
+                    || a.is_documentation()
+                    || first >= 240
+                    // Carriers' own (RFC 6598), protocol assignments (RFC 6890), benchmarks (RFC 2544).
+                    || (first == 100 && (second & 0xc0) == 64)
+                    || (first == 192 && second == 0 && third == 0)
+                    || (first == 198 && (second & 0xfe) == 18))
             }
-            // NAT64 and 6to4 have an IPv4 address inside, which is where the packet ends.
-            let inner = match s {
-                [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, _, _, _, _, _] => Some((high, low)),
-                _ => None,
-            };
-            if let Some((high, low)) = inner {
-                return is_public(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)).into());
+            IpAddr::V6(a) => {
+                // Global unicast is 2000::/3; documentation and Teredo lie within.
+                let s = a.segments();
+                (s[0] & 0xe000) == 0x2000 && !(s[0] == 0x2001 && matches!(s[1], 0 | 0xdb8))
             }
-            // Global unicast is 2000::/3; documentation and Teredo lie within.
-            (s[0] & 0xe000) == 0x2000 && !(s[0] == 0x2001 && matches!(s[1], 0 | 0xdb8))
         }
+}
+
+/// Where a packet ends: NAT64 and 6to4 addresses have an IPv4 one inside, as mapped ones do.
+fn end_of(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(a) = address.to_canonical() else { return address.to_canonical() };
+    match a.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, _, _, _, _, _] => {
+            Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)).into()
+        }
+        _ => address,
     }
 }
 
-/// Why an address is not asked.
-fn refused(host: &str) -> String {
-    format!("{host} is not an address of the public internet: the server fetches nothing from inside for a tenant")
+/// A host that is not asked.
+#[derive(Debug)]
+struct Refused(String);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} is not an address of the public internet: the server fetches nothing from inside for a tenant", self.0)
+    }
 }
 
+impl std::error::Error for Refused {}
+
 /// Names to addresses, of which those inside are left out.
-struct PublicOnly;
+struct PublicOnly(Arc<Reach>);
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let reach = self.0.clone();
         Box::pin(async move {
             let host = name.as_str().to_owned();
             let all: Vec<SocketAddr> = tokio::net::lookup_host((host.as_str(), 0)).await?.collect();
-            let public: Vec<SocketAddr> = all.iter().copied().filter(|a| is_public(a.ip())).collect();
+            let public: Vec<SocketAddr> = all.iter().copied().filter(|a| is_public(a.ip(), &reach)).collect();
             if public.is_empty() && !all.is_empty() {
-                return Err(refused(&host).into());
+                return Err(Refused(host).into());
             }
             Ok(Box::new(public.into_iter()) as Addrs)
         })
@@ -101,17 +110,19 @@ impl Resolve for PublicOnly {
 }
 
 /// An address that is written in a URL is not resolved, so it is judged here.
-fn judge(url: &Url) -> Result<(), String> {
+fn judge(url: &Url, reach: &Reach) -> Result<(), Refused> {
     let host = url.host_str().unwrap_or_default();
     match host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        Ok(address) if !is_public(address) => Err(refused(host)),
+        Ok(address) if !is_public(address, reach) => Err(Refused(host.to_owned())),
         _ => Ok(()),
     }
 }
 
-fn client(inside_too: bool) -> Result<reqwest::Client> {
+/// `within`: what it may not lead to; `None`: it may lead anywhere.
+fn client(within: Option<Arc<Reach>>) -> Result<reqwest::Client> {
     // Ours or the server's, whoever is first: both are ring.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let redirected = within.clone();
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("wharf/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -120,14 +131,14 @@ fn client(inside_too: bool) -> Result<reqwest::Client> {
             if attempt.previous().len() > REDIRECTS {
                 return attempt.error("too many redirects");
             }
-            match judge(attempt.url()) {
-                Err(why) if !inside_too => attempt.error(why),
-                _ => attempt.follow(),
+            match redirected.as_deref().map_or(Ok(()), |reach| judge(attempt.url(), reach)) {
+                Err(why) => attempt.error(why),
+                Ok(()) => attempt.follow(),
             }
         }));
-    if !inside_too {
+    if let Some(reach) = within {
         // A proxy would resolve the name itself, and stands inside.
-        builder = builder.no_proxy().dns_resolver(PublicOnly);
+        builder = builder.no_proxy().dns_resolver(PublicOnly(reach));
     }
     builder.build().doing(|| "preparing a download".to_owned())
 }
@@ -141,17 +152,18 @@ impl Engine {
     pub(super) async fn fetch(&self, who: &Subject, text: &str, folder: &Path, tell: &Teller) -> Result<Fetched> {
         let base = self.block(who.tenant)?.base;
         let url = Url::parse(text).map_err(|e| Error::invalid(format!("invalid URL {text}: {e}")))?;
-        let inside_too = matches!(self.tenants().standing(who)?.grants, Grants::All);
-        if let Err(why) = judge(&url)
-            && !inside_too
-        {
-            return Err(Error::forbidden(why));
+        let within = match self.tenants().standing(who)?.grants {
+            Grants::All => None,
+            _ => Some(Arc::new(self.networks_handle().reach(who.tenant))),
+        };
+        if let Some(reach) = &within {
+            judge(&url, reach).map_err(|why| Error::forbidden(why.to_string()))?;
         }
         make_folder(folder, base, 0o755)?;
         let name = file_name(&url);
         let path = folder.join(&name);
         let digest = tokio::select! {
-            done = download(client(inside_too)?, url, &path) => done?,
+            done = download(client(within)?, url, &path) => done?,
             () = tell.cancel.cancelled() => return Err(cancelled()),
         };
         let doing = || format!("writing {}", path.display());
@@ -164,22 +176,11 @@ impl Engine {
 /// The last part of the URL's path; `download` where there is none.
 fn file_name(url: &Url) -> String {
     let last = url.path_segments().and_then(|mut s| s.next_back()).unwrap_or_default();
-    match decoded(last) {
-        Some(name) if !matches!(name.as_str(), "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= 255 => name,
+    // `a%20b` is `a b`; what is no UTF-8 then is no name.
+    match percent_encoding::percent_decode_str(last).decode_utf8() {
+        Ok(name) if !matches!(&*name, "" | "." | "..") && !name.contains(['/', '\0']) && name.len() <= 255 => name.into_owned(),
         _ => "download".to_owned(),
     }
-}
-
-/// `a%20b` is `a b`; `None` for what is no UTF-8 then.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let code = tail.get(..2).filter(|_| *first == b'%').and_then(|two| u8::from_str_radix(std::str::from_utf8(two).ok()?, 16).ok());
-        bytes.push(code.unwrap_or(*first));
-        rest = if code.is_some() { &tail[2..] } else { tail };
-    }
-    String::from_utf8(bytes).ok()
 }
 
 async fn download(client: reqwest::Client, url: Url, path: &Path) -> Result<crate::Digest> {
@@ -216,19 +217,18 @@ async fn download(client: reqwest::Client, url: Url, path: &Path) -> Result<crat
 
 /// A failed download in the words of its last cause; a refused address is the policy's.
 fn failed(url: &str, e: reqwest::Error) -> Error {
-    let mut why = e.to_string();
-    let mut cause = std::error::Error::source(&e);
-    while let Some(c) = cause {
-        why = c.to_string();
-        cause = c.source();
-    }
-    let kind = if why.contains("is not an address of the public internet") { Kind::Forbidden } else { Kind::Unavailable };
-    Error::new(kind, format!("Get \"{url}\": {why}")).because(e)
+    let last = crate::error::last_cause(&e);
+    let kind = if last.is::<Refused>() { Kind::Forbidden } else { Kind::Unavailable };
+    Error::new(kind, format!("Get \"{url}\": {last}")).because(e)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn here() -> Reach {
+        Reach::new(vec!["9.9.5.0/24".parse().unwrap()])
+    }
 
     #[test]
     fn only_the_public_internet_is_public() {
@@ -253,11 +253,15 @@ mod tests {
             "2002:7f00:1::",
             "2001:db8::1",
             "ff02::1",
+            // A cloud's host, and another tenant's network on a public subnet.
+            "168.63.129.16",
+            "64:ff9b::a83f:8110",
+            "9.9.5.7",
         ] {
-            assert!(!is_public(inside.parse().unwrap()), "{inside}");
+            assert!(!is_public(inside.parse().unwrap(), &here()), "{inside}");
         }
         for outside in ["1.1.1.1", "151.101.2.132", "2606:4700::1111", "64:ff9b::101:101", "192.0.66.2"] {
-            assert!(is_public(outside.parse().unwrap()), "{outside}");
+            assert!(is_public(outside.parse().unwrap(), &here()), "{outside}");
         }
     }
 
@@ -265,9 +269,9 @@ mod tests {
     fn addresses_in_urls_are_judged_however_they_are_written() {
         // The URL standard reads 2130706433 and 0x7f.1 as 127.0.0.1.
         for url in ["http://127.0.0.1/x", "http://2130706433/", "http://0x7f.1/", "http://[::1]:80/", "http://[::ffff:10.0.0.1]/"] {
-            assert!(judge(&Url::parse(url).unwrap()).is_err(), "{url}");
+            assert!(judge(&Url::parse(url).unwrap(), &here()).is_err(), "{url}");
         }
-        assert!(judge(&Url::parse("https://example.org/a").unwrap()).is_ok());
+        assert!(judge(&Url::parse("https://example.org/a").unwrap(), &here()).is_ok());
     }
 
     #[test]

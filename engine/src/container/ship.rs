@@ -83,6 +83,6 @@ impl Engine {
         // Grants may have ended since it was made.
         let grants = self.tenants().standing(&self.engine_subject(entry)?)?.grants;
         let granted = grants.has(&GrantKind::LogTo(shipping.to.clone()));
-        Ok(Guard { granted, foreign: self.networks_handle().foreign_subnets(entry.tenant) })
+        Ok(Guard { granted, reach: self.networks_handle().reach(entry.tenant) })
     }
 }

@@ -178,11 +178,7 @@ fn may_follow(previous: &[Url], to: &Url) -> Result<(), String> {
     }
     let internal = |url: &Url| {
         let host = url.host_str().unwrap_or("").trim_matches(['[', ']']).to_owned();
-        host == "localhost"
-            || host.parse::<IpAddr>().is_ok_and(|a| match a {
-                IpAddr::V4(a) => a.is_loopback() || a.is_link_local() || a.is_unspecified(),
-                IpAddr::V6(a) => a.is_loopback() || a.is_unspecified() || (a.segments()[0] & 0xffc0) == 0xfe80,
-            })
+        host == "localhost" || host.parse().is_ok_and(crate::network::reach::is_hosts)
     };
     if internal(to) && !internal(from) {
         return Err(format!("the registry redirects to {}", to.host_str().unwrap_or("")));
@@ -209,13 +205,7 @@ fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
 
 /// A failed conversation as Docker would say it.
 pub fn failed(url: &str, e: reqwest::Error) -> Error {
-    let mut why = e.to_string();
-    let mut cause = std::error::Error::source(&e);
-    while let Some(c) = cause {
-        why = c.to_string();
-        cause = c.source();
-    }
-    Error::new(Kind::Unavailable, format!("Get \"{url}\": {why}")).because(e)
+    Error::new(Kind::Unavailable, format!("Get \"{url}\": {}", crate::error::last_cause(&e))).because(e)
 }
 
 #[cfg(test)]

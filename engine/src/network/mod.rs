@@ -20,6 +20,7 @@ mod option;
 mod plan;
 mod ports;
 mod publish;
+pub(crate) mod reach;
 mod repair;
 mod state;
 mod view;
@@ -30,6 +31,7 @@ pub(crate) use ipam::Cidr;
 pub use networks::Networks;
 pub(crate) use option::check as check_endpoint;
 pub(crate) use plan::is_private;
+pub(crate) use reach::{Inside, Reach};
 pub use view::{IpamPool, Network, NetworkMember, NetworkSpec, PortUse};
 
 #[cfg(test)]

@@ -243,9 +243,11 @@ impl Networks {
         Ok(())
     }
 
-    /// Subnets that this tenant has nothing to do with: all those of others.
-    pub fn foreign_subnets(&self, tenant: TenantId) -> Vec<super::Cidr> {
-        self.0.state().networks.values().filter(|n| n.row.tenant != tenant).flat_map(super::state::Net::subnets).collect()
+    /// What the server reaches and this tenant must not: the host's own, and all subnets of others.
+    pub fn reach(&self, tenant: TenantId) -> super::Reach {
+        let state = self.0.state();
+        let others = state.networks.values().filter(|n| n.row.tenant != tenant);
+        super::Reach::new(others.flat_map(super::state::Net::subnets).collect())
     }
 
     /// The tenant's networks: bridge, host, none, then others by name.

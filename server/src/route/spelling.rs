@@ -104,21 +104,7 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
 
 /// Whether a path is text once its `%XX` are bytes: names of ours are.
 fn is_text(path: &str) -> bool {
-    let digit = |b: Option<&u8>| b.and_then(|b| char::from(*b).to_digit(16));
-    let (raw, mut bytes, mut at) = (path.as_bytes(), Vec::with_capacity(path.len()), 0);
-    while let Some(byte) = raw.get(at) {
-        match (byte, digit(raw.get(at + 1)), digit(raw.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                bytes.push(*byte);
-                at += 1;
-            }
-        }
-    }
-    std::str::from_utf8(&bytes).is_ok()
+    percent_encoding::percent_decode_str(path).decode_utf8().is_ok()
 }
 
 /// `/ui/t/<tenant>/…` as `/t/<tenant>/ui/…`.

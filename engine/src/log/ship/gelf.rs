@@ -24,7 +24,7 @@ pub(super) fn encode(facts: &Facts, tag: &str, line: &LogLine, text: &[u8], comp
     let time = line.time.as_millisecond() as f64 / 1000.0;
     let fields = [
         ("version", json!("1.1")),
-        ("host", json!(super::host_name())),
+        ("host", json!(crate::host::name())),
         ("short_message", json!(String::from_utf8_lossy(text))),
         ("timestamp", json!(time)),
         ("level", json!(if line.stream == StreamKind::Stderr { 3 } else { 6 })),

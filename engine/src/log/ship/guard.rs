@@ -3,54 +3,31 @@
 //! (`log-to=ADDRESS`). What a name stands for is judged at each connection, and the judged address is the one connected to.
 
 use super::Address;
-use crate::network::Cidr;
-use std::net::{IpAddr, Ipv6Addr};
-
-/// Metadata services that are not link-local.
-const METADATA: [IpAddr; 2] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), // AWS
-    IpAddr::V4(std::net::Ipv4Addr::new(100, 100, 100, 200)),        // Alibaba
-];
+use crate::network::{Inside, Reach, reach};
+use std::net::IpAddr;
 
 /// What a tenant may reach.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Guard {
     /// Whether a grant covers this destination.
     pub granted: bool,
-    /// Subnets of other tenants' networks on this host.
-    pub foreign: Vec<Cidr>,
+    /// What is not the tenant's.
+    pub reach: Reach,
 }
 
 impl Guard {
     /// Why this address may not be connected to; `None`: it may.
     pub fn refusal(&self, ip: IpAddr) -> Option<String> {
-        let ip = ip.to_canonical();
         if self.granted {
             return None;
         }
-        if is_hosts_alone(ip) || METADATA.contains(&ip) || is_here(ip) {
-            return Some(format!("{ip} is the host's own: sending logs there needs a grant (log-to=ADDRESS)"));
-        }
-        // In the words of an address that nobody has: whose it is, is not told.
-        self.foreign.iter().any(|subnet| subnet.contains(ip)).then(|| format!("no route to {ip}"))
+        let ip = ip.to_canonical();
+        self.reach.inside(ip).map(|whose| match whose {
+            Inside::Host => format!("{ip} is the host's own: sending logs there needs a grant (log-to=ADDRESS)"),
+            // In the words of an address that nobody has: whose it is, is not told.
+            Inside::Foreign => format!("no route to {ip}"),
+        })
     }
-}
-
-/// Addresses that mean something else, or nothing, on another machine.
-fn is_hosts_alone(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(a) => a.is_loopback() || a.is_link_local() || a.is_multicast() || a.is_broadcast() || a.octets()[0] == 0,
-        IpAddr::V6(a) => {
-            // NAT64's well-known prefix leads to IPv4 addresses that were not looked at.
-            let nat64 = a.segments()[..6] == [0x64, 0xff9b, 0, 0, 0, 0];
-            a.is_loopback() || a.is_unspecified() || a.is_multicast() || a.is_unicast_link_local() || nat64
-        }
-    }
-}
-
-/// Whether an interface of this host has the address: only then can it be bound.
-fn is_here(ip: IpAddr) -> bool {
-    std::net::UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// Whether a destination needs a grant by what is written there. Names are judged when they are looked up.
@@ -58,7 +35,7 @@ pub(crate) fn is_local(to: &Address) -> bool {
     match to {
         Address::Unix(_) | Address::UnixDatagram(_) => true,
         Address::Udp { host, .. } | Address::Tcp { host, .. } => match host.parse::<IpAddr>() {
-            Ok(ip) => is_hosts_alone(ip.to_canonical()) || METADATA.contains(&ip.to_canonical()),
+            Ok(ip) => reach::is_hosts(ip),
             Err(_) => {
                 let host = host.trim_end_matches('.').to_ascii_lowercase();
                 host == "localhost" || host.ends_with(".localhost")
@@ -73,7 +50,7 @@ mod tests {
 
     fn refused(ip: &str) -> bool {
         let foreign = vec!["172.30.5.0/24".parse().unwrap()];
-        Guard { granted: false, foreign }.refusal(ip.parse().unwrap()).is_some()
+        Guard { granted: false, reach: Reach::new(foreign) }.refusal(ip.parse().unwrap()).is_some()
     }
 
     #[test]
@@ -97,7 +74,7 @@ mod tests {
             "64:ff9b::7f00:1",
         ] {
             assert!(refused(ip), "{ip}");
-            assert_eq!(Guard { granted: true, foreign: Vec::new() }.refusal(ip.parse().unwrap()), None, "{ip}");
+            assert_eq!(Guard { granted: true, reach: Reach::default() }.refusal(ip.parse().unwrap()), None, "{ip}");
         }
         for ip in ["192.0.2.7", "10.1.2.3", "172.30.6.9", "2001:db8::1"] {
             assert!(!refused(ip), "{ip}");

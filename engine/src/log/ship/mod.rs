@@ -308,10 +308,5 @@ fn connection_kind(to: &Address) -> Borders {
     }
 }
 
-/// This host's name.
-fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
-}
-
 #[cfg(test)]
 mod tests;

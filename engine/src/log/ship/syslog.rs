@@ -18,7 +18,7 @@ pub(super) fn encode(facility: u8, format: SyslogFormat, tag: &str, line: &LogLi
     let local = || line.time.to_zoned_datetime(TimeZone::system()).strftime("%b %e %H:%M:%S").to_string();
     let head = match format {
         SyslogFormat::Local => format!("<{priority}>{} {tag}[{pid}]: ", local()),
-        SyslogFormat::Rfc3164 => format!("<{priority}>{} {} {tag}[{pid}]: ", local(), super::host_name()),
+        SyslogFormat::Rfc3164 => format!("<{priority}>{} {} {tag}[{pid}]: ", local(), crate::host::name()),
         SyslogFormat::Rfc5424 => new(priority, &format!("{:.0}", line.time), tag, pid),
         SyslogFormat::Rfc5424Micro => new(priority, &format!("{:.6}", line.time), tag, pid),
     };
@@ -32,5 +32,5 @@ pub(super) fn encode(facility: u8, format: SyslogFormat, tag: &str, line: &LogLi
 }
 
 fn new(priority: u16, time: &str, tag: &str, pid: u32) -> String {
-    format!("<{priority}>1 {time} {} {tag} {pid} {tag} - ", super::host_name())
+    format!("<{priority}>1 {time} {} {tag} {pid} {tag} - ", crate::host::name())
 }

@@ -19,7 +19,7 @@ fn line(stream: StreamKind, text: &str) -> LogLine {
 
 #[test]
 fn syslog_messages() {
-    let (host, pid) = (host_name(), std::process::id());
+    let (host, pid) = (crate::host::name(), std::process::id());
     let of = |format, borders| String::from_utf8(syslog::encode(3, format, "tag", &line(Stderr, "oh\n"), b"oh", borders)).unwrap();
     assert_eq!(of(SyslogFormat::Rfc5424Micro, Borders::Datagrams), format!("<27>1 2026-03-04T05:06:07.123456Z {host} tag {pid} tag - oh"));
     assert_eq!(of(SyslogFormat::Rfc5424, Borders::Stream), format!("<27>1 2026-03-04T05:06:07Z {host} tag {pid} tag - oh\n"));
@@ -92,7 +92,7 @@ impl Log {
     /// Sends it to its end.
     async fn ship(&self, to: Address, protocol: Protocol, stop: &CancellationToken) {
         let shipping = Shipping { protocol, to, lazy: false, tag: String::new() };
-        let guard = Guard { granted: true, foreign: Vec::new() };
+        let guard = Guard { granted: true, ..Guard::default() };
         let shipper = Shipper::new(shipping, facts(), guard, self.dir.path()).unwrap();
         let options = LogOptions { stdout: true, stderr: true, since: shipper.since(), ..LogOptions::default() };
         let (_keep, up) = tokio::sync::watch::channel(false);
@@ -177,5 +177,5 @@ async fn sec_a_name_is_judged_when_it_is_looked_up() {
         assert!(error.contains("grant"), "{error}");
     }
     let shipping = Shipping { protocol: SYSLOG, to: Address::Tcp { host: "localhost".into(), port }, lazy: false, tag: String::new() };
-    try_out(&shipping, &Guard { granted: true, foreign: Vec::new() }).await.unwrap();
+    try_out(&shipping, &Guard { granted: true, ..Guard::default() }).await.unwrap();
 }

@@ -5,6 +5,7 @@
 
 use super::Family;
 use super::expression::{Conntrack, Expression, Expression::*, Header, Meta, Verdict};
+use crate::network::reach;
 
 /// A set's or map's key and value types, as nft numbers them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +101,6 @@ const UDP: u8 = 17;
 const ICMP: u8 = 1;
 const ICMP6: u8 = 58;
 const RTN_LOCAL: u32 = 2;
-const AZURE: [u8; 4] = [168, 63, 129, 16];
 // enum ip_conntrack_info, as `ct state` bits: established 2, related 4. IPS_DST_NAT: 32.
 const ESTABLISHED_RELATED: u32 = 2 | 4;
 const DNATED: u32 = 32;
@@ -202,8 +202,6 @@ fn publish(output: bool) -> Vec<Vec<Expression>> {
 /// All chains. `veths`: what the names of our veths begin with.
 pub fn chains(veths: &str) -> Vec<Chain> {
     let inet = |name, kind, hook, priority, rules| Chain { family: Family::Inet, name, kind, hook, priority, rules };
-    let metadata6: [u8; 16] = [0xfd, 0, 0x0e, 0xc2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
-    let google6: [u8; 16] = [0xfd, 0x20, 0, 0xce, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0x54];
     vec![
         // Before DNAT: containers' addresses and 127/8 are nobody's business outside (moby #45610, CVE-2020-8558).
         inet(
@@ -281,16 +279,22 @@ pub fn chains(veths: &str) -> Vec<Chain> {
                 rule(&[&from("internal"), &[DROP]]),
                 rule(&[&to("internal"), &[DROP]]),
                 rule(&[&from("bridges"), &family(V4), &[destination4(), Masked(0, vec![255, 255, 0, 0], vec![169, 254, 0, 0])], &[DROP]]),
-                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, metadata6.to_vec())], &[DROP]]),
-                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, google6.to_vec())], &[DROP]]),
-                // Alibaba's.
-                rule(&[&from("bridges"), &family(V4), &[destination4(), Equal(0, vec![100, 100, 100, 200])], &[DROP]]),
+                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, reach::AWS.octets().to_vec())], &[DROP]]),
+                rule(&[&from("bridges"), &family(V6), &[destination6(), Equal(0, reach::GOOGLE.octets().to_vec())], &[DROP]]),
+                rule(&[&from("bridges"), &family(V4), &[destination4(), Equal(0, reach::ALIBABA.octets().to_vec())], &[DROP]]),
                 // Azure's host, which is also its guests' DNS server: the DNS stays.
-                rule(&[&from("bridges"), &family(V4), &[destination4(), Equal(0, AZURE.to_vec())], &protocol(TCP), &port(2, 80), &[DROP]]),
                 rule(&[
                     &from("bridges"),
                     &family(V4),
-                    &[destination4(), Equal(0, AZURE.to_vec())],
+                    &[destination4(), Equal(0, reach::AZURE.octets().to_vec())],
+                    &protocol(TCP),
+                    &port(2, 80),
+                    &[DROP],
+                ]),
+                rule(&[
+                    &from("bridges"),
+                    &family(V4),
+                    &[destination4(), Equal(0, reach::AZURE.octets().to_vec())],
                     &protocol(TCP),
                     &port(2, 32526),
                     &[DROP],
