@@ -21,6 +21,10 @@ pub(crate) struct Builds {
     folders: Mutex<HashMap<String, Weak<tokio::sync::Mutex<()>>>>,
 }
 
+/// The filters that prune knows.
+pub const PRUNE_FILTERS: [&str; 12] =
+    ["until", "unused-for", "id", "type", "description", "inuse", "shared", "private", "parent", "parents", "mutable", "immutable"];
+
 /// What prune may take.
 #[derive(Debug, Clone, Default)]
 pub struct PruneBuilds {
@@ -220,23 +224,7 @@ impl Engine {
     /// # Errors
     /// `Invalid` for an unknown filter.
     pub async fn prune_builds(&self, who: &Subject, request: &PruneBuilds) -> Result<Pruned> {
-        filter::check_keys(
-            &request.filters,
-            &[
-                "until",
-                "unused-for",
-                "id",
-                "type",
-                "description",
-                "inuse",
-                "shared",
-                "private",
-                "parent",
-                "parents",
-                "mutable",
-                "immutable",
-            ],
-        )?;
+        filter::check_keys(&request.filters, &PRUNE_FILTERS)?;
         let until = filter::until(&request.filters)?;
         let request = request.clone();
         self.uncancelled(who, move |engine, who| async move {

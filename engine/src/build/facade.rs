@@ -13,7 +13,7 @@ use crate::engine::Engine;
 use crate::image::{Platform, Reference};
 use crate::policy::Action;
 use crate::progress::{Progress, ProgressStream};
-use crate::{Doing, Error, Result, Subject};
+use crate::{Error, Result, Subject};
 use futures_util::StreamExt;
 use tokio::sync::mpsc;
 
@@ -100,12 +100,8 @@ impl Engine {
 
     async fn prepare_build(&self, who: &Subject, mut request: BuildRequest, body: Option<ArchiveStream>, tell: Teller) -> Result<Work> {
         let base = self.block(who.tenant)?.base;
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let path = self.builds_folder().join(&id);
-        std::fs::create_dir(&path).doing(|| format!("making {}", path.display()))?;
-        let trash = self.instance().data_root().join("trash").join(format!("build-{id}"));
-        let folder = Folder { path: path.clone(), secrets: self.build_secrets().join(&id), trash, engine: self.clone() };
-        let definition = self.build_definition(who, &path, &mut request, body, &tell).await?;
+        let folder = Folder::new(self)?;
+        let definition = self.build_definition(who, &folder.path, &mut request, body, &tell).await?;
         let file = Dockerfile::parse(&definition.text)?;
         let platform = if request.platform.is_empty() { Platform::host() } else { request.platform.parse()? };
         let given = Given::new(&request.args, &platform, &request.target, file.escape);

@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::policy::Action;
 use crate::sys::inside;
 use crate::worker::PackOptions;
-use crate::{Doing, Error, Result, Subject};
+use crate::{Error, Result, Subject};
 use std::os::fd::{AsFd, OwnedFd};
 
 /// An image's file tree, there until dropped.
@@ -29,16 +29,12 @@ impl Engine {
         let image = images.resolve(who.tenant, image).await?;
         let layers = images.layers_to_build_on(who.tenant, &image.id).await?.into_iter().map(|l| l.path).collect();
         let base = self.block(who.tenant)?.base;
-        let id = uuid::Uuid::new_v4().simple().to_string();
-        let path = self.builds_folder().join(&id);
-        std::fs::create_dir(&path).doing(|| format!("making {}", path.display()))?;
-        let trash = self.instance().data_root().join("trash").join(format!("build-{id}"));
-        let folder = Folder { path: path.clone(), secrets: self.build_secrets().join(&id), trash, engine: self.clone() };
+        let folder = Folder::new(self)?;
         for part in ["upper", "work"] {
-            make_folder(&path.join(part), base, 0o755)?;
+            make_folder(&folder.path.join(part), base, 0o755)?;
         }
         let namespace = self.block_namespace(who.tenant).await?;
-        let root = self.overlay(layers, path, Some(namespace))?;
+        let root = self.overlay(layers, folder.path.clone(), Some(namespace))?;
         Ok(ImageTree { root, base, folder })
     }
 }

@@ -27,7 +27,7 @@ mod transfer;
 mod work;
 
 pub(crate) use builds::Builds;
-pub use builds::{BuildCacheEntry, PruneBuilds};
+pub use builds::{BuildCacheEntry, PRUNE_FILTERS, PruneBuilds};
 pub use client::{Agent, BuildClient, ContextFrom, Conversation, NamedContext, SECRET_MAX, Wanted};
 pub use files::ImageTree;
 pub use request::{BuildEvent, BuildEvents, BuildRequest, End, StepFailed, Vertex, failure};

@@ -77,6 +77,17 @@ pub(super) struct Folder {
     pub engine: Engine,
 }
 
+impl Folder {
+    /// A new one. What a build keeps in memory has its place beside it, not yet made.
+    pub fn new(engine: &Engine) -> Result<Self> {
+        let id = uuid::Uuid::new_v4().simple().to_string();
+        let path = engine.builds_folder().join(&id);
+        std::fs::create_dir(&path).doing(|| format!("making {}", path.display()))?;
+        let trash = engine.instance().data_root().join("trash").join(format!("build-{id}"));
+        Ok(Self { path, secrets: engine.build_secrets().join(&id), trash, engine: engine.clone() })
+    }
+}
+
 impl Drop for Folder {
     fn drop(&mut self) {
         // Moved first: a build's id may come again, and removing thousands of files takes a while.

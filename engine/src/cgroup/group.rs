@@ -23,12 +23,13 @@ pub(super) enum HandDown {
 /// Makes the folders of a group in every tree; those that are there stay as they are.
 pub(super) fn create(hierarchy: &Hierarchy, path: &Path, hand_down: HandDown) -> Result<()> {
     for tree in hierarchy.trees() {
-        let mut dir = tree.clone();
         // v1 hands nothing down: where the parent is there already, as nearly always, it needs no looking at.
-        if hierarchy.version == Version::V1 && tree.join(path).parent().is_some_and(Path::is_dir) {
-            dir.extend(path.parent());
-        }
-        for part in path.strip_prefix(dir.strip_prefix(&tree).unwrap_or(Path::new(""))).unwrap_or(path).components() {
+        let there = match path.parent() {
+            Some(parent) if hierarchy.version == Version::V1 && tree.join(parent).is_dir() => parent,
+            _ => Path::new(""),
+        };
+        let mut dir = tree.join(there);
+        for part in path.strip_prefix(there).unwrap_or(path).components() {
             dir.push(part);
             match std::fs::create_dir(&dir) {
                 Ok(()) => {

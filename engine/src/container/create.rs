@@ -151,9 +151,7 @@ impl Engine {
     fn resolve_containers(&self, tenant: TenantId, effective: &mut EffectiveSpec) -> Result<()> {
         let mut peers: BTreeMap<String, Arc<Entry>> = BTreeMap::new();
         for name in needs(effective).into_iter().map(str::to_owned).collect::<Vec<_>>() {
-            // Not a 404: clients take that for an absent image and pull it.
-            let absent = |e: Error| if e.is_not_found() { Error::invalid(e.to_string()) } else { e };
-            let peer = self.registry().find(tenant, &name).map_err(absent)?;
+            let peer = self.named(tenant, &name)?;
             peers.insert(name, peer);
         }
         effective.resolve_containers(|name| {
@@ -162,9 +160,7 @@ impl Engine {
             Ok(effective::Peer { id: &peer.id, namespaces: &spec.namespaces, network: &spec.network.mode })
         })?;
         effective.merge_volumes_from(|name| {
-            // Not a 404: clients take that for an absent image and pull it.
-            let absent = |e: Error| if e.is_not_found() { Error::invalid(e.to_string()) } else { e };
-            let entry = self.registry().find(tenant, name).map_err(absent)?;
+            let entry = self.named(tenant, name)?;
             // An anonymous volume of the other container has a name by now.
             let mut mounts = entry.fixed.effective.mounts.clone();
             for mount in &mut mounts {
@@ -176,14 +172,18 @@ impl Engine {
         })
     }
 
+    /// Another container that a new one names. An absent one is no 404: clients take that for an absent image and pull it.
+    fn named(&self, tenant: TenantId, name: &str) -> Result<Arc<Entry>> {
+        let absent = |e: Error| if e.is_not_found() { Error::invalid(e.to_string()) } else { e };
+        self.registry().find(tenant, name).map_err(absent)
+    }
+
     /// The host name of a container that asks for none: its own, or that of whoever it shares a network or UTS namespace with.
     fn host_name(&self, tenant: TenantId, effective: &EffectiveSpec, id: &ContainerId) -> Result<String> {
         Ok(match &effective.network.mode {
             NetworkMode::Container(other) => self.registry().find(tenant, other)?.fixed.effective.host.hostname.clone(),
-            NetworkMode::Host => rustix::system::uname().nodename().to_string_lossy().into_owned(),
-            _ if effective.namespaces.uts == effective::OwnOrHost::Host => {
-                rustix::system::uname().nodename().to_string_lossy().into_owned()
-            }
+            NetworkMode::Host => crate::host::name(),
+            _ if effective.namespaces.uts == effective::OwnOrHost::Host => crate::host::name(),
             _ => id.short().to_owned(),
         })
     }

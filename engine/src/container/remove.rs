@@ -42,15 +42,15 @@ impl Engine {
     pub(crate) async fn forget(&self, entry: &Arc<Entry>, options: RemoveOptions, asked: Option<&audit::Entry>) -> Result<()> {
         let mut intent = None;
         if options.force {
-            // Before the lock: a stop that waits for its timeout holds it.
-            if let Some(up) = entry.up() {
-                if let Some(row) = asked {
-                    intent = Some(self.audit().intent_alone(row).await?);
-                }
-                entry.record().life.stopped_by_hand = true;
-                up.kill();
+            let up = entry.up();
+            if let (Some(row), Some(_)) = (asked, &up) {
+                intent = Some(self.audit().intent_alone(row).await?);
             }
             entry.record().life.stopped_by_hand = true;
+            // Before the lock: a stop that waits for its timeout holds it.
+            if let Some(up) = up {
+                up.kill();
+            }
         }
         let _one = entry.lifecycle.lock().await;
         let removed = self.forget_intended(entry, options, asked, &mut intent).await;

@@ -171,6 +171,11 @@ impl Host {
     }
 }
 
+/// The host's name (uname(2)).
+pub fn name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

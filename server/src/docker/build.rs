@@ -11,7 +11,7 @@ use crate::{App, Who};
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use engine::build::{BuildCacheEntry, BuildEvent, BuildEvents, BuildRequest, PruneBuilds, StepFailed};
+use engine::build::{BuildCacheEntry, BuildEvent, BuildEvents, BuildRequest, PRUNE_FILTERS, PruneBuilds, StepFailed};
 use engine::container::Resources;
 use engine::container::request::StreamKind;
 use engine::container::spec::Ulimit;
@@ -46,25 +46,9 @@ pub async fn cancel(State(app): State<App>, Who(who): Who, args: Args) -> Answer
 
 /// `POST /build/prune`
 pub async fn prune(State(app): State<App>, Who(who): Who, args: Args) -> Answer {
-    const FILTERS: [&str; 14] = [
-        "label",
-        "label!",
-        "until",
-        "unused-for",
-        "id",
-        "type",
-        "description",
-        "inuse",
-        "shared",
-        "private",
-        "parent",
-        "parents",
-        "mutable",
-        "immutable",
-    ];
     let bytes = |key| Ok::<_, Error>(args.int(key)?.and_then(|n| u64::try_from(n).ok()).unwrap_or(0));
     let keep_bytes = bytes("keep-storage")?.max(bytes("reserved-space")?).max(bytes("max-used-space")?);
-    let mut filters = args.filters(&FILTERS)?;
+    let mut filters = args.filters(&[&["label", "label!"], &PRUNE_FILTERS[..]].concat())?;
     // `docker system prune --filter label=…` sends it here too. What is remembered of builds has no labels: none has this one.
     filters.remove("label!");
     if filters.remove("label").is_some() {

@@ -111,7 +111,7 @@ pub async fn info(State(app): State<App>, Who(who): Who) -> Answer {
 fn info_value(counts: &engine::Counts, data_root: &Path) -> Value {
     let memory = rustix::system::sysinfo();
     let memory = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit));
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = engine::host::name();
     let v1 = HOST.cgroup == "1";
     let mut value = json!({
         "ID": engine_id(data_root),

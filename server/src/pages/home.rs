@@ -159,9 +159,8 @@ fn meter(label: &str, used: u64, limit: Option<u64>, say: impl Fn(u64) -> String
 /// What this host is, for everybody.
 fn host_facts(app: &crate::App) -> Vec<Fact> {
     let mut facts = Vec::new();
-    let name = rustix::system::uname();
-    facts.push(Fact::new("Name", Value::Text(name.nodename().to_string_lossy().into_owned())));
-    facts.push(Fact::new("Kernel", Value::Text(name.release().to_string_lossy().into_owned())));
+    facts.push(Fact::new("Name", Value::Text(engine::host::name())));
+    facts.push(Fact::new("Kernel", Value::Text(rustix::system::uname().release().to_string_lossy().into_owned())));
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     facts.push(Fact::new("CPUs", Value::Text(cpus.to_string())));
     let memory = rustix::system::sysinfo();
