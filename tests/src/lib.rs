@@ -12,6 +12,7 @@ pub mod image;
 
 pub mod peer;
 pub mod registry;
+pub mod saved;
 pub mod server;
 pub mod terminal;
 

@@ -33,6 +33,7 @@ impl State {
     pub fn scratch(platform: Platform) -> Self {
         let config = ImageConfig {
             env: vec!["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned()],
+            working_dir: "/".to_owned(),
             ..ImageConfig::default()
         };
         Self {

@@ -348,6 +348,17 @@ async fn only_what_changed_is_done_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn declarations_alone_are_the_same_image_each_time() {
+    let Some(bench) = Bench::new().await else { return };
+    let file = "FROM scratch\nENV A=1\nCMD [\"/x\"]\n";
+    let first = bench.build(file, &[]).await.image();
+    assert_eq!(bench.build(file, &[]).await.image(), first);
+    assert_ne!(bench.build("FROM scratch\nENV A=2\nCMD [\"/x\"]\n", &[]).await.image(), first);
+    let anew = BuildRequest { no_cache: true, ..BuildRequest::default() };
+    assert_ne!(bench.build_with(file, &[], anew).await.image(), first);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn runs_have_environment_user_folder_and_output() {
     let Some(bench) = Bench::new().await else { return };
     let args = BTreeMap::from([("A".to_owned(), Some("given".to_owned())), ("HTTP_PROXY".to_owned(), Some("p".to_owned()))]);

@@ -53,6 +53,8 @@ pub(super) struct Work {
     imported: HashMap<String, (Option<BuiltLayer>, jiff::Timestamp)>,
     /// Whether the stage at work may not use what is remembered.
     uncached_stage: bool,
+    /// How many ONBUILD triggers of the stage at work are shown with a progress of their own.
+    triggers: usize,
     /// The last vertex of each stage.
     tips: HashMap<usize, u32>,
     pub stages: HashMap<usize, State>,
@@ -142,6 +144,7 @@ impl Work {
             pulled: false,
             imported: HashMap::new(),
             uncached_stage: false,
+            triggers: 0,
             tips: HashMap::new(),
             stages: HashMap::new(),
             images: HashMap::new(),
@@ -184,7 +187,7 @@ impl Work {
         let own = |located: &Located| has_vertex(&located.instruction);
         let stage = &self.file.stages[here];
         let first = usize::from(matches!(self.plan.bases[here], Base::Image(_) | Base::Folder(_)));
-        let total = first + stage.instructions.iter().filter(|l| own(l)).count();
+        let total = first + self.triggers + stage.instructions.iter().filter(|l| own(l)).count();
         let width = total.max(done).to_string().len();
         match (&stage.name, self.file.stages.len()) {
             (_, 1) => format!("[{done:width$}/{total}] "),
@@ -234,6 +237,7 @@ impl Work {
             let is = |wanted: &String| stage.name.as_ref().is_some_and(|name| wanted.eq_ignore_ascii_case(name));
             self.uncached_stage = self.request.no_cache_stages.iter().any(is);
             let mut done = 0;
+            self.triggers = 0;
             if let Base::Image(name) = self.plan.bases[here].clone() {
                 done = 1;
                 let name = name.parse::<Reference>().map_or(name, |r| r.or_latest().canonical());
@@ -258,8 +262,9 @@ impl Work {
                 let s = if triggers.len() == 1 { "" } else { "s" };
                 self.tell(BuildEvent::Warning(format!("# Executing {} build trigger{s}\n", triggers.len()))).await?;
             }
-            for trigger in triggers {
-                let mut located = parse_instruction(&trigger, '\\')?;
+            let triggers: Vec<Located> = triggers.iter().map(|text| parse_instruction(text, '\\')).collect::<Result<_, _>>()?;
+            self.triggers = triggers.iter().filter(|t| has_vertex(&t.instruction)).count();
+            for mut located in triggers {
                 located.line = stage.line;
                 self.step(here, &mut state, &located, &mut done).await?;
                 self.tell(BuildEvent::Done(state.id())).await?;
@@ -312,7 +317,39 @@ impl Work {
         Ok(())
     }
 
-    async fn finish(&mut self, state: State) -> Result<Digest> {
+    /// When an image was made that has no files of a time: at the first build of just this configuration, so that the next one
+    /// gives the same image.
+    async fn declared(&mut self, state: &mut State) -> Result<()> {
+        if state.created.is_some() || self.epoch.is_some() {
+            return Ok(());
+        }
+        let says = serde_json::to_vec(&(&state.config, &state.author, state.platform.to_string())).doing(|| "naming a step".to_owned())?;
+        let steps: Vec<&str> = state.history.iter().map(|h| h.created_by.as_str()).collect();
+        let key = key(&[b"declared", state.chain().as_bytes(), &says, steps.join("\n").as_bytes()]);
+        let (tenant, now) = (self.who.tenant, jiff::Timestamp::now());
+        let remembered = if self.request.no_cache { None } else { self.engine.remembered_step(tenant, &key).await? };
+        let made = match remembered {
+            Some((_, made)) => made,
+            None => {
+                let mut tx = self.engine.inventory().begin().await?;
+                rows::put(&mut tx, tenant, &key, None, steps.last().copied().unwrap_or("scratch"), now).await?;
+                crate::inventory::commit(tx).await?;
+                self.made.insert(key.clone());
+                // As the database has it.
+                jiff::Timestamp::from_millisecond(now.as_millisecond()).unwrap_or(now)
+            }
+        };
+        self.used.push(key.clone());
+        state.cache.push(CachedStep { keys: vec![key], layer: None, made: made.as_millisecond() });
+        state.created = Some(made);
+        for step in &mut state.history {
+            step.created = step.created.or(state.created);
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, mut state: State) -> Result<Digest> {
+        self.declared(&mut state).await?;
         let names: Vec<Reference> = self.request.tags.iter().map(|t| Ok(t.parse::<Reference>()?.or_latest())).collect::<Result<_>>()?;
         let familiar: Vec<String> = names.iter().map(|n| format!("{}:{}", n.familiar_name(), n.tag().unwrap_or("latest"))).collect();
         // When the newest of its files were made: the same steps give the same image, whenever they are asked for.
