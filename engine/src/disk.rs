@@ -131,6 +131,18 @@ impl Engine {
         used.room(Some(limit))
     }
 
+    /// How many bytes the tenant may still add; without a quota, any number.
+    ///
+    /// # Errors
+    /// `Exhausted` when there is none left.
+    pub(crate) async fn room_left(&self, tenant: TenantId) -> Result<u64> {
+        let Some(limit) = self.tenants().get(tenant).and_then(|t| t.quota.disk) else { return Ok(u64::MAX) };
+        // Measured anew: what is let in now may fill it to the last byte.
+        let used = self.measure(tenant).await?;
+        used.room(Some(limit))?;
+        Ok(limit.saturating_sub(used.total()))
+    }
+
     async fn measure(&self, tenant: TenantId) -> Result<DiskUse> {
         let images = self.images_handle().usage(tenant).await?;
         let mut used = DiskUse { layers: images.layers, blobs: images.blobs, ..DiskUse::default() };

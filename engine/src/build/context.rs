@@ -64,7 +64,7 @@ async fn receive(
     let count = Arc::new(AtomicU64::new(0));
     let body = Box::pin(Counted { inner: body, count: count.clone() });
     // Whoever sends a context, its files are the image's root's.
-    let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
+    let options = UnpackOptions { owner: Some((0, 0)), ..UnpackOptions::default() };
     let workers = engine.images_handle().workers();
     let unpacking = workers.unpack(base, root.as_fd(), "/", options, body);
     tokio::pin!(unpacking);
@@ -103,7 +103,8 @@ impl Engine {
         }
         if let Some(body) = body {
             let root = std::fs::File::open(&context).doing(|| format!("opening {}", context.display()))?;
-            let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: Some((0, 0)) };
+            let most = Some(self.room_left(who.tenant).await?);
+            let options = UnpackOptions { owner: Some((0, 0)), most, ..UnpackOptions::default() };
             self.images_handle().workers().unpack(base, root.as_fd(), "/", options, body).await?;
         }
         if let ContextFrom::Upload(id) = &request.context {

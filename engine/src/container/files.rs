@@ -135,9 +135,13 @@ impl Engine {
         let base = self.block(entry.tenant)?.base;
         let audit =
             self.audit().intent_alone(&crate::audit::Entry::of(who, "container.copy", format!("{}:{path}", entry.record().name))).await?;
-        let options = UnpackOptions { no_overwrite_dir_non_dir, owner };
-        let done =
-            self.images_handle().workers().unpack(base, root.as_fd(), &inside, options, body).await.map_err(|e| no_file(e, &entry, path));
+        let done = async {
+            let options = UnpackOptions { no_overwrite_dir_non_dir, owner, most: Some(self.room_left(entry.tenant).await?) };
+            let workers = self.images_handle().workers();
+            workers.unpack(base, root.as_fd(), &inside, options, body).await.map_err(|e| no_file(e, &entry, path))
+        }
+        .await;
+        self.measured().forget(entry.tenant);
         self.audit().outcome(audit, &done).await;
         done?;
         self.tell_container(&entry, "extract-to-dir", &[]);
@@ -165,6 +169,7 @@ impl Engine {
         self.uncancelled(who, move |engine, who| async move {
             let entry = engine.registry().find(who.tenant, &container)?;
             engine.judge(&who, Action::ContainerCommit).await?;
+            engine.room_for_image(&who).await?;
             let audit = engine.audit().intent_alone(&crate::audit::Entry::of(&who, "container.commit", &request.repository)).await?;
             let frozen = match entry.up() {
                 Some(up) if request.pause => match freeze(&up.group).await {

@@ -64,6 +64,10 @@ actions! {
     VolumeCreate "volume.create" Write;
     VolumeRemove "volume.remove" Write;
     VolumePrune "volume.prune" Write;
+    VolumeFilePut "volume.file_put" Write;
+    VolumeFileRemove "volume.file_remove" Write;
+    VolumeRestore "volume.restore" Write;
+    VolumePurge "volume.purge" Write;
     NetworkRead "network.read" Read;
     NetworkCreate "network.create" Write;
     NetworkConnect "network.connect" Write;

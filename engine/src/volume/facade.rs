@@ -170,7 +170,7 @@ impl Engine {
     }
 }
 
-fn absent(name: &str) -> Error {
+pub(super) fn absent(name: &str) -> Error {
     Error::new(crate::Kind::NotFound, format!("get {name}: no such volume"))
 }
 

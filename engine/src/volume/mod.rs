@@ -2,8 +2,10 @@
 //! random one, belongs to the tenant's root, and lies under the closed data root.
 
 mod facade;
+mod files;
 
 pub(crate) use facade::folder_size;
+pub use files::{FileEntry, FileKind, Files};
 
 use crate::container::effective::volume::{Backing, backing};
 use crate::inventory::volumes::{self as rows, VolumeRow};

@@ -1,7 +1,7 @@
 //! The worker's own side: takes its job, locks itself in, does it, answers.
 
 use super::job::{Failure, FailureKind, Job};
-use super::{inflate, pack, split, tree, trees, unpack};
+use super::{BrowseJob, browse, inflate, pack, split, tree, trees, unpack};
 use crate::sys::confine;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
@@ -96,6 +96,24 @@ fn run() -> Result<(), Failure> {
         Job::Split(limits) => {
             let input = inflate::inflate(File::from(next()?), limits);
             answer("ok", &split::archive(&root, input, limits)?);
+            Ok(())
+        }
+        Job::Browse(job) => {
+            match job {
+                BrowseJob::List { path, most } => answer("ok", &browse::list(&root, &path, most)?),
+                BrowseJob::Read { path } => {
+                    let out = next()?;
+                    let (file, entry) = browse::file(&root, &path)?;
+                    answer("ok", &entry);
+                    browse::read(file, entry.size, File::from(out))?;
+                    answer("ok", &());
+                }
+                BrowseJob::Write { path, unnamed, most } => {
+                    answer("ok", &browse::write(&root, &path, &unnamed, most, File::from(next()?))?);
+                }
+                BrowseJob::Folder { path } => answer("ok", &browse::make_folder(&root, &path)?),
+                BrowseJob::Remove { path } => answer("ok", &browse::remove(&root, &path)?),
+            }
             Ok(())
         }
         Job::Tree => {
@@ -203,6 +221,8 @@ const CALLS: &[libc::c_long] = &[
     libc::SYS_symlinkat,
     libc::SYS_linkat,
     libc::SYS_unlinkat,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
     libc::SYS_readlinkat,
     libc::SYS_getdents64,
     libc::SYS_fchmod,

@@ -38,6 +38,8 @@ pub enum Job {
     /// Take a docker-archive or OCI layout apart: small files come back, others are written to the root by number.
     /// Descriptors: user namespace, empty root, input.
     Split(Limits),
+    /// One thing done to a volume's files. Descriptors: user namespace, root, and what a content comes from or goes to.
+    Browse(super::BrowseJob),
     /// What a build asks of a tree. Descriptors: user namespace, root, the job as JSON, and for a copy its source.
     Tree,
 }

@@ -5,6 +5,7 @@
 //! folder its root, gives up every capability it does not need, and has no way to a network or to other descriptors.
 //! Two threads do the work: one reads and inflates, the other hashes and writes.
 
+mod browse;
 mod child;
 mod inflate;
 mod job;
@@ -16,11 +17,13 @@ mod tree;
 mod trees;
 mod unpack;
 
+pub use browse::{BrowseJob, Listing};
 pub use child::main;
 pub use job::{LayerReport, Limits, SplitFile};
 pub use trees::{CopyPlan, Selection, TreeDigest, TreeJob};
 
 use crate::container::request::{ArchiveStream, PathStat};
+use crate::volume::FileEntry;
 use crate::{Doing, Error, Kind, Result};
 use job::{Failure, Job};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
@@ -75,6 +78,8 @@ pub struct UnpackOptions {
     pub no_overwrite_dir_non_dir: bool,
     /// Give everything to this uid and gid (container ids) instead of the tar's.
     pub owner: Option<(u32, u32)>,
+    /// How many bytes its files may have together; `None`: as many as any archive.
+    pub most: Option<u64>,
 }
 
 /// An answer line.
@@ -208,7 +213,8 @@ impl Workers {
     pub async fn unpack(&self, base: u32, root: BorrowedFd<'_>, path: &str, options: UnpackOptions, mut body: ArchiveStream) -> Result<()> {
         let namespace = self.user_namespace(base).await?;
         let (theirs, mut ours) = pipe_to_worker()?;
-        let job = Job::Unpack { path: path.to_owned(), options, limits: Limits::default() };
+        let limits = Limits { bytes: options.most.unwrap_or(u64::MAX).min(Limits::default().bytes), ..Limits::default() };
+        let job = Job::Unpack { path: path.to_owned(), options, limits };
         let mut running = self.run(&job, &[namespace.as_fd(), root, theirs.as_fd()])?;
         drop(theirs);
         feed(&mut running, &mut body, &mut ours).await
@@ -222,6 +228,45 @@ impl Workers {
         let namespace = self.user_namespace(base).await?;
         let mut running = self.run(&Job::Stat { path: path.to_owned() }, &[namespace.as_fd(), root])?;
         running.answer::<job::Stat>().await?.try_into()
+    }
+
+    /// Does one thing to a tree that takes no content and gives none.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing is there, `Invalid` for what cannot be done, with the path.
+    pub async fn browse<T: DeserializeOwned>(&self, base: u32, root: BorrowedFd<'_>, job: BrowseJob) -> Result<T> {
+        let namespace = self.user_namespace(base).await?;
+        self.run(&Job::Browse(job), &[namespace.as_fd(), root])?.answer().await
+    }
+
+    /// A file's content under `root`, with what it is. A failure midway is the stream's last item.
+    ///
+    /// # Errors
+    /// `NotFound` if nothing lies there, `Invalid` for what is no file.
+    pub async fn read_file(&self, base: u32, root: BorrowedFd<'_>, path: &str) -> Result<(FileEntry, ArchiveStream)> {
+        let namespace = self.user_namespace(base).await?;
+        let (theirs, ours) = pipe_from_worker()?;
+        let job = Job::Browse(BrowseJob::Read { path: path.to_owned() });
+        let mut running = self.run(&job, &[namespace.as_fd(), root, theirs.as_fd()])?;
+        drop(theirs);
+        let entry = running.answer::<FileEntry>().await?;
+        let end = Box::pin(async move { running.answer::<()>().await.map_err(std::io::Error::other) });
+        Ok((entry, Box::pin(Packed { pipe: ours, end: Some(end) })))
+    }
+
+    /// Writes a file under `root`; returns its bytes.
+    ///
+    /// # Errors
+    /// `NotFound` without its folder, `Exhausted` beyond `most` bytes or on a full disk.
+    pub async fn write_file(&self, base: u32, root: BorrowedFd<'_>, path: &str, most: u64, mut body: ArchiveStream) -> Result<u64> {
+        let namespace = self.user_namespace(base).await?;
+        let (theirs, mut ours) = pipe_to_worker()?;
+        // Until it is whole it has a name that nobody guesses.
+        let unnamed = format!(".upload-{}", crate::ContainerId::random().short());
+        let job = Job::Browse(BrowseJob::Write { path: path.to_owned(), unnamed, most });
+        let mut running = self.run(&job, &[namespace.as_fd(), root, theirs.as_fd()])?;
+        drop(theirs);
+        feed(&mut running, &mut body, &mut ours).await
     }
 
     /// Unpacks a layer into the empty folder `dir` (ids on disk as in the image) from `input`, the read end of a pipe.

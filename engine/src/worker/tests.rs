@@ -387,7 +387,7 @@ async fn an_archive_lands_in_a_tree_in_use_as_the_block() {
     assert_eq!(std::fs::read(root.path().join("data/last")).unwrap(), b"whole");
     let cut = workers.unpack(BASE, fd.as_fd(), "/data", UnpackOptions::default(), stream(tar[..end - 1].to_vec())).await;
     assert_eq!(cut.unwrap_err().kind(), Kind::Invalid);
-    let owner = UnpackOptions { owner: Some((7, 8)), no_overwrite_dir_non_dir: true };
+    let owner = UnpackOptions { owner: Some((7, 8)), no_overwrite_dir_non_dir: true, most: None };
     workers.unpack(BASE, fd.as_fd(), "/data", owner.clone(), stream(Tar::new().file("o", b"1").done())).await.unwrap();
     assert_eq!(std::fs::metadata(root.path().join("data/o")).unwrap().gid(), BASE + 8);
     let e = workers.unpack(BASE, fd.as_fd(), "/data", owner, stream(Tar::new().file("sub", b"1").done())).await.unwrap_err();

@@ -120,7 +120,8 @@ impl Tree {
     }
 }
 
-fn remove_all(folder: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), Failure> {
+/// Removes what lies at `name`, itself and not what it points to; a folder with all in it.
+pub fn remove_all(folder: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<(), Failure> {
     match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => return Ok(()),
         Err(Errno::ISDIR | Errno::PERM) => {}

@@ -547,7 +547,7 @@ impl Copying {
             }
             if plan.unpack && FileType::from_raw_mode(one.stat.st_mode) == FileType::RegularFile && is_archive(one.file()?) {
                 make_folders(&mut self.tree, &dest, self.maker)?;
-                let options = UnpackOptions { no_overwrite_dir_non_dir: false, owner: self.owner };
+                let options = UnpackOptions { owner: self.owner, ..UnpackOptions::default() };
                 let limits = super::Limits::default();
                 let base = dest.clone();
                 unpack::archive(self.root.try_clone()?, base, inflate::inflate(one.file()?, limits), &options, limits)?;

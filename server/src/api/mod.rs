@@ -12,6 +12,7 @@ mod me;
 mod networks;
 mod openapi;
 mod operations;
+pub mod volume_files;
 mod volumes;
 mod wire;
 
@@ -50,6 +51,11 @@ fn own_routes() -> Routes {
         .post("/api/v1/volumes", Write, volumes::create)
         .get("/api/v1/volumes/{name}", Read, volumes::get)
         .delete("/api/v1/volumes/{name}", Write, volumes::remove)
+        .get("/api/v1/volumes/{name}/files", Read, volume_files::list)
+        .delete("/api/v1/volumes/{name}/files", Write, volume_files::remove)
+        .post("/api/v1/volumes/{name}/folders", Write, volume_files::make_folder)
+        .get("/api/v1/volumes/{name}/content", Read, volume_files::download)
+        .put("/api/v1/volumes/{name}/content", Write, volume_files::send)
         .get("/api/v1/networks", Read, networks::list)
         .post("/api/v1/networks", Write, networks::create)
         .get("/api/v1/networks/explain", Read, networks::explain)

@@ -25,7 +25,8 @@ mod system;
 mod volumes;
 mod wire;
 
-pub use reply::stamp;
+pub use archive::upload;
+pub use reply::{archive, stamp};
 pub use wire::status::{span, status};
 
 use crate::route::Permission::{Public, Read, Write};

@@ -23,6 +23,7 @@ pub mod shell;
 mod show;
 #[cfg(test)]
 mod tests;
+mod volume_files;
 mod volumes;
 mod words;
 
@@ -95,6 +96,12 @@ pub fn routes() -> Routes {
         .get("/ui/volumes/prune", Write, volumes::ask_prune)
         .post("/ui/volumes/prune", Write, volumes::prune)
         .get("/ui/volumes/{name}", Read, volumes::show)
+        .get("/ui/volumes/{name}/files", Read, volume_files::list)
+        .get("/ui/volumes/{name}/files/download", Read, volume_files::download)
+        .post("/ui/volumes/{name}/files/folder", Write, volume_files::make_folder)
+        .post("/ui/volumes/{name}/files/upload", Write, volume_files::upload)
+        .get("/ui/volumes/{name}/files/remove", Write, volume_files::ask_remove)
+        .post("/ui/volumes/{name}/files/remove", Write, volume_files::remove)
         .get("/ui/volumes/{name}/remove", Write, volumes::ask_remove)
         .post("/ui/volumes/{name}/remove", Write, volumes::remove)
         .get("/ui/networks", Read, networks::list)

@@ -579,6 +579,33 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
         .render()?,
     ));
     out.push((
+        "volume-files",
+        VolumeFiles {
+            page: page("conf · files", "volumes"),
+            title: say("conf"),
+            volume: ("/x".into(), say("shop-data")),
+            crumbs: vec![("/x".into(), say("shop-data")), ("/y".into(), say("conf"))],
+            path: say("conf"),
+            rows: vec![FileRow {
+                name: say("nginx.conf"),
+                folder: false,
+                open: String::new(),
+                download: "/x".into(),
+                remove: "/x".into(),
+                size: "1.2 kB".into(),
+                mode: "0644".into(),
+                owner: "0:0".into(),
+                modified: when("3 days ago", say),
+                target: say("elsewhere"),
+            }],
+            left_out: 3,
+            download: "/x".into(),
+            upload: "/x".into(),
+            make_folder: "/x".into(),
+        }
+        .render()?,
+    ));
+    out.push((
         "volume-new",
         VolumeNew {
             page: page("New volume", "volumes"),

@@ -50,3 +50,40 @@ pub struct VolumeNew {
     pub labels: Field,
     pub error: String,
 }
+
+/// A folder of a volume.
+#[derive(Template)]
+#[template(path = "volume_files.html")]
+#[allow(missing_docs)]
+pub struct VolumeFiles {
+    pub page: Page,
+    /// The folder's name; of the volume itself, the volume's.
+    pub title: String,
+    /// The volume's page, and its name.
+    pub volume: (String, String),
+    /// The folders down to this one: address and name, the volume itself first.
+    pub crumbs: Vec<(String, String)>,
+    pub path: String,
+    pub rows: Vec<FileRow>,
+    /// How many more there are than rows.
+    pub left_out: usize,
+    pub download: String,
+    pub upload: String,
+    pub make_folder: String,
+}
+
+/// Something in a folder. An address is empty where there is nothing to open, download or remove.
+#[derive(Debug, Clone)]
+#[allow(missing_docs)]
+pub struct FileRow {
+    pub name: String,
+    pub folder: bool,
+    pub open: String,
+    pub download: String,
+    pub remove: String,
+    pub size: String,
+    pub mode: String,
+    pub owner: String,
+    pub modified: When,
+    pub target: String,
+}
