@@ -75,7 +75,7 @@ pub(super) fn from(file: &Dockerfile, here: usize, text: &str, contexts: &Contex
     // A name that a later stage has is an image's until then.
     if stage >= here {
         return match text.parse::<usize>() {
-            Ok(_) => Err(Error::invalid(format!("invalid from flag value {text}: it is not an earlier stage"))),
+            Ok(_) => Err(Error::invalid(format!("invalid from flag value {text}: refers to current build stage"))),
             Err(_) if stage == here => Err(Error::invalid(format!("circular dependency: stage {text} copies from itself"))),
             Err(_) => Ok(From::Image(text.to_owned())),
         };
@@ -187,7 +187,7 @@ mod tests {
     fn stages_that_do_not_come_earlier() {
         for (text, part) in [
             ("FROM a AS x\nCOPY --from=x /a /b", "copies from itself"),
-            ("FROM a\nCOPY --from=0 /a /b", "not an earlier stage"),
+            ("FROM a\nCOPY --from=0 /a /b", "refers to current build stage"),
             ("FROM a\nCOPY --from=7 /a /b", "no such build stage"),
         ] {
             let error = planned(text, "").unwrap_err().to_string();

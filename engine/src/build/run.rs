@@ -60,8 +60,8 @@ impl Work {
         let args = state.arg_env();
         let proxies: Vec<(String, String)> =
             PROXIES.iter().filter_map(|name| self.given.args.get(*name).map(|v| ((*name).to_owned(), v.clone()))).collect();
-        let shown_args: Vec<String> =
-            args.iter().filter(|(n, _)| !PROXIES.contains(&n.as_str())).map(|(n, v)| format!("{n}={v}")).collect();
+        // A proxy that the file declares is the author's wish, and shown like any other.
+        let shown_args: Vec<String> = args.iter().map(|(n, v)| format!("{n}={v}")).collect();
         let shown_command = argv.join(" ");
         let created_by = if shown_args.is_empty() {
             shown_command.clone()

@@ -14,6 +14,8 @@ pub(super) const PROXIES: [&str; 10] =
 pub(super) struct Given {
     /// `--build-arg`s; unset ones are left out.
     pub args: BTreeMap<String, String>,
+    /// Names of all of them.
+    pub named: Vec<String>,
     /// The platform's own.
     pub platform: BTreeMap<String, String>,
     pub escape: char,
@@ -31,8 +33,9 @@ impl Given {
             platform.insert(format!("{prefix}VARIANT"), p.variant.clone());
         }
         platform.insert("TARGETSTAGE".to_owned(), if stage.is_empty() { "default".to_owned() } else { stage.to_owned() });
+        let named = args.keys().cloned().collect();
         let args = args.iter().filter_map(|(k, v)| v.clone().map(|v| (k.clone(), v))).collect();
-        Self { args, platform, escape }
+        Self { args, named, platform, escape }
     }
 
     /// The value of an ARG: as given, else its default, else the platform's.
@@ -70,6 +73,20 @@ impl Given {
     pub fn expand_from(&self, global: &BTreeMap<String, String>, word: &str, line: usize, text: &str) -> Result<String> {
         let lookup = |n: &str| global.get(n).cloned().or_else(|| self.platform.get(n).cloned());
         words::expand(word, self.escape, &lookup).map_err(|e| at(line, text, &e))
+    }
+
+    /// What was given with `--build-arg` and is declared nowhere in these stages, in order. Proxies need no ARG.
+    pub fn unused(&self, file: &Dockerfile, stages: &[usize]) -> Vec<String> {
+        let own = stages.iter().flat_map(|stage| &file.stages[*stage].instructions);
+        let declared: Vec<&String> = own
+            .chain(&file.global)
+            .filter_map(|located| match &located.instruction {
+                Instruction::Arg(args) => Some(args.iter().map(|(name, _)| name)),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        self.named.iter().filter(|name| !declared.contains(name) && !PROXIES.contains(&name.as_str())).cloned().collect()
     }
 
     /// Declares an ARG in a stage.

@@ -1,7 +1,7 @@
 //! A stage as it stands after each instruction, and the instructions that only change what it says of itself.
 
 use super::builds::key;
-use super::dockerfile::{Command, Instruction, words};
+use super::dockerfile::{Command, Instruction, Located, words};
 use super::scope::{Given, env_value, set_env};
 use crate::image::build::BuiltLayer;
 use crate::image::{CachedStep, History, ImageConfig, Platform};
@@ -118,6 +118,37 @@ impl State {
         out
     }
 
+    /// What the history says of an instruction that changes no file, as dockerd writes it: variables expanded, words in one
+    /// form whichever way they were written.
+    pub fn said(&self, located: &Located, escape: char) -> String {
+        let word = |word: &String| self.expand(word, escape).unwrap_or_else(|_| word.clone());
+        let pairs = |name: &str, pairs: &[(String, String)]| {
+            pairs.iter().fold(name.to_owned(), |text, (key, value)| format!("{text} {}={}", word(key), word(value)))
+        };
+        let quoted = |name: &str, command: &Command| {
+            let words: Vec<String> = self.argv(command).iter().map(|w| format!("{w:?}")).collect();
+            format!("{name} [{}]", words.join(" "))
+        };
+        match &located.instruction {
+            Instruction::Env(list) => pairs("ENV", list),
+            Instruction::Label(list) => pairs("LABEL", list),
+            Instruction::Cmd(command) => quoted("CMD", command),
+            Instruction::Entrypoint(command) => quoted("ENTRYPOINT", command),
+            Instruction::Expose(words) => {
+                let mut ports: Vec<String> =
+                    words.iter().map(word).flat_map(|w| w.split_whitespace().map(str::to_owned).collect::<Vec<_>>()).collect();
+                ports.sort();
+                format!("EXPOSE {}", ports.join(" "))
+            }
+            Instruction::Volume(list) => format!("VOLUME [{}]", list.iter().map(word).collect::<Vec<_>>().join(" ")),
+            Instruction::Shell(list) => format!("SHELL [{}]", list.join(" ")),
+            Instruction::User(name) => format!("USER {}", word(name)),
+            Instruction::Stopsignal(name) => format!("STOPSIGNAL {}", word(name)),
+            Instruction::Maintainer(name) => format!("MAINTAINER {name}"),
+            _ => located.text.clone(),
+        }
+    }
+
     /// Adds to the history, as made when the files were; `layer`: whether a layer goes with it.
     pub fn remember(&mut self, epoch: Option<jiff::Timestamp>, created_by: String, layer: bool) {
         self.history.push(History { created: epoch.or(self.created), created_by, empty_layer: !layer, ..History::default() });
@@ -177,10 +208,13 @@ impl State {
                             }
                         }
                     }
+                    // They are a set: the order they are said in makes no other image.
+                    self.config.exposed_ports.sort();
                 }
                 Instruction::Healthcheck(check) => self.config.healthcheck = Some(check.clone()),
                 Instruction::Maintainer(name) => {
-                    self.author = expand(name)?;
+                    // Not expanded: dockerd never did.
+                    self.author.clone_from(name);
                     warn.push("MAINTAINER has been deprecated: use a LABEL".to_owned());
                 }
                 Instruction::Onbuild(text) => self.config.on_build.push(text.clone()),

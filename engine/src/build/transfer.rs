@@ -34,7 +34,8 @@ impl Work {
             }
             From::Image(name) => {
                 let platform = self.platform.clone();
-                let image = self.image(&name, &platform).await?;
+                let unknown = |e: Error| Error::new(e.kind(), format!("invalid from flag value {from}: {e}")).because(e);
+                let image = self.image(&name, &platform).await.map_err(unknown)?;
                 let layers = self.engine.images_handle().layers_to_build_on(self.who.tenant, &image.id).await?;
                 Ok(Source::Layers(layers, image.id.to_string()))
             }
@@ -153,7 +154,9 @@ impl Work {
         }
         let mut how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
         if !web.is_empty() {
-            how.extend(serde_json::to_vec(&(&remote, transfer.unpack)).doing(|| "naming a step".to_owned())?);
+            // By name and content: the same file from another server is the same step.
+            let names: Vec<&String> = web.iter().flat_map(|(_, file)| &file.sources).collect();
+            how.extend(serde_json::to_vec(&(&names, transfer.unpack)).doing(|| "naming a step".to_owned())?);
         }
         let chain = state.chain();
         let mut keys = Vec::new();

@@ -281,9 +281,19 @@ impl Work {
             let text: Vec<String> = self.request.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let text = format!("LABEL {}", text.join(" "));
             self.begin(&text).await?;
+            let before = (state.id(), state.chain());
             state.config.labels.extend(self.request.labels.clone());
-            state.remember(self.epoch, format!("/bin/sh -c #(nop)  {text}"), false);
+            self.declared(&mut state, &before, &text).await?;
             self.tell(BuildEvent::Done(state.id())).await?;
+        }
+        if self.request.client.is_none() {
+            let unused = self.given.unused(&self.file, &self.plan.order);
+            if !unused.is_empty() {
+                self.tell(BuildEvent::Warning(format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" ")))).await?;
+            }
+            if state.layers.is_empty() && state.history.is_empty() {
+                return Err(Error::invalid("No image was generated. Is your Dockerfile empty?"));
+            }
         }
         self.finish(state).await
     }
@@ -479,13 +489,14 @@ impl Work {
     /// One instruction.
     async fn instruction(&mut self, here: usize, state: &mut State, located: &Located) -> Result<()> {
         let mut warnings = Vec::new();
+        let before = (state.id(), state.chain());
+        let text = state.said(located, self.given.escape);
         if let Some(outcome) = state.declare(&located.instruction, &self.given, &self.global, &mut warnings) {
             outcome.map_err(|e| at(located.line, &located.text, &e))?;
             for warning in warnings {
                 self.tell(BuildEvent::Warning(format!(" ---> [Warning] {warning}\n"))).await?;
             }
-            state.remember(self.epoch, format!("/bin/sh -c #(nop)  {}", located.text), false);
-            return Ok(());
+            return self.declared(state, &before, &text).await;
         }
         match &located.instruction {
             Instruction::Workdir(path) => self.workdir(state, path, located).await,
@@ -495,10 +506,28 @@ impl Work {
         }
     }
 
+    /// The end of an instruction that changed no file. The classic builder remembers these too, as dockerd does: the same
+    /// steps are the same image, and without the cache they are another one, made now.
+    async fn declared(&mut self, state: &mut State, before: &(Digest, String), text: &str) -> Result<()> {
+        let created_by = format!("{} #(nop)  {text}", state.shell().join(" "));
+        if self.request.client.is_some() || self.epoch.is_some() {
+            state.remember(self.epoch, created_by, false);
+            return Ok(());
+        }
+        let after = (&state.config, &state.author, &state.args, &created_by);
+        let after = serde_json::to_vec(&after).doing(|| "naming a step".to_owned())?;
+        let key = key(&[b"declare", before.0.to_string().as_bytes(), before.1.as_bytes(), &after]);
+        if self.recall(state, std::slice::from_ref(&key), &created_by).await? {
+            return Ok(());
+        }
+        self.keep(state, &[key], None, created_by).await
+    }
+
     async fn workdir(&mut self, state: &mut State, path: &str, located: &Located) -> Result<()> {
         let path = state.expand(path, self.given.escape).map_err(|e| at(located.line, &located.text, &e))?;
-        state.config.working_dir = state.absolute(&path);
-        let folder = state.config.working_dir.clone();
+        let folder = state.absolute(&path);
+        // The classic builder keeps an absolute path as it was written.
+        state.config.working_dir = if self.request.client.is_none() && path.starts_with('/') { path } else { folder.clone() };
         let created_by = format!("/bin/sh -c #(nop) WORKDIR {folder}");
         let key = key(&[b"workdir", state.chain().as_bytes(), state.config.user.as_bytes(), folder.as_bytes()]);
         if self.recall(state, std::slice::from_ref(&key), &created_by).await? {
