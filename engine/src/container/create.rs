@@ -349,7 +349,7 @@ impl Engine {
             let Some(view) = entry.fixed.mounts.iter().find(|m| m.destination == mount.target) else { continue };
             let Some(row) = self.volumes_handle().get(entry.tenant, &view.name) else { continue };
             // A volume that lies elsewhere (memory, a host path) is not filled.
-            if row.initialised || !row.options.is_empty() {
+            if !row.options.is_empty() {
                 continue;
             }
             let data = self.volumes_handle().data_folder(&row);
@@ -360,6 +360,9 @@ impl Engine {
                     None => tree.insert(self.container_root(entry).await?),
                 };
                 self.copy_tree(entry.tenant, root, &mount.target, &data).await?;
+            }
+            if row.initialised {
+                continue;
             }
             let mut tx = self.inventory().begin().await?;
             crate::inventory::volumes::set_initialised(&mut tx, entry.tenant, &row.name).await?;

@@ -46,8 +46,14 @@ impl Engine {
                 links.extend(self.address_of(entry, target, &one.attachment.network).map(|ip| (ip, alias.clone())));
             }
         }
-        let hosts = hosts(spec, hostname, &own, gateway, &links);
-        let resolv = if host_network {
+        let hosts = match host_network.then(|| std::fs::read_to_string("/etc/hosts")) {
+            // Who is on the host's network knows the names the host knows.
+            Some(Ok(text)) => text + &extra_hosts(spec, gateway),
+            _ => hosts(spec, hostname, &own, gateway, &links),
+        };
+        let asked = &spec.network;
+        let own_resolver = !(asked.dns.is_empty() && asked.dns_search.is_empty() && asked.dns_options.is_empty());
+        let resolv = if host_network && !own_resolver {
             std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()
         } else {
             let embedded = super::start::has_embedded_dns(reserved.iter().map(|r| &r.attachment));
@@ -107,11 +113,7 @@ fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<I
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\nff00::\tip6-mcastprefix\n\
          ff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
     );
-    for extra in &spec.network.extra_hosts {
-        if let Some(address) = extra.address.or(gateway) {
-            let _ = writeln!(text, "{address}\t{}", extra.name);
-        }
-    }
+    text.push_str(&extra_hosts(spec, gateway));
     for (address, alias) in links {
         let _ = writeln!(text, "{address}\t{alias}");
     }
@@ -122,6 +124,17 @@ fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<I
             let _ = writeln!(text, "{address}\t{hostname}{short}");
         } else {
             let _ = writeln!(text, "{address}\t{hostname}.{} {hostname}", spec.host.domainname);
+        }
+    }
+    text
+}
+
+/// The lines of `--add-host`.
+fn extra_hosts(spec: &EffectiveSpec, gateway: Option<IpAddr>) -> String {
+    let mut text = String::new();
+    for extra in &spec.network.extra_hosts {
+        if let Some(address) = extra.address.or(gateway) {
+            let _ = writeln!(text, "{address}\t{}", extra.name);
         }
     }
     text

@@ -178,6 +178,10 @@ impl Engine {
         streams: Option<Streams>,
     ) -> Result<(Arc<ExecSession>, Option<Attached>)> {
         let entry = &exec.container;
+        // With dockerd an exec that was not started goes with the life of its container.
+        if entry.up().is_none() {
+            return Err(Error::no_such("exec instance", exec.id.as_str()));
+        }
         check_running(entry, entry.id.as_str())?;
         self.judge_exec(who, &exec.spec).await?;
         {

@@ -281,17 +281,18 @@ impl<'a> Pick<'a> {
             !mode.is_empty() && wanted.iter().any(|w| w == mode)
                 || record.mutable.networks.iter().any(|(name, joined)| {
                     wanted.iter().any(|w| {
-                        w == name || joined.network.as_str() == w || (w.len() >= 12 && joined.network.as_str().starts_with(w.as_str()))
+                        w == name || joined.network.as_str().starts_with(w.as_str())
                     })
                 })
         })
     }
 }
 
-/// (port, protocol) pairs that a container publishes.
+/// (port, protocol) pairs of the host that a container asked for.
 fn published(entry: &Entry) -> Vec<(u16, String)> {
-    let host = &entry.fixed.spec.host;
-    host.port_bindings.keys().map(|container| (container.port, container.protocol.to_string())).collect()
+    let bindings = entry.fixed.spec.host.port_bindings.iter();
+    let ports = bindings.flat_map(|(container, hosts)| hosts.iter().map(move |host| (container.protocol, host.ports)));
+    ports.filter(|(_, (first, _))| *first != 0).flat_map(|(p, (first, last))| (first..=last).map(move |n| (n, p.to_string()))).collect()
 }
 
 /// (port, protocol) pairs that a container exposes.

@@ -363,11 +363,14 @@ impl Engine {
         for name in ["resolv.conf", "hostname", "hosts"] {
             let target = format!("/etc/{name}");
             let path = folder.join(name);
-            if mounts.iter().any(|m| m.target == target || m.target == "/etc") || !path.exists() {
+            // Nothing is made in a folder of the host that stands for all of /etc.
+            let host_etc = |m: &super::view::MountView| m.destination == "/etc" && m.kind == super::spec::MountKind::Bind;
+            if mounts.iter().any(|m| m.target == target) || entry.fixed.mounts.iter().any(host_etc) || !path.exists() {
                 continue;
             }
             let file = inside::open_path(&path).doing(|| format!("opening {}", path.display()))?;
-            let fd = bind(file.as_fd(), &OURS).doing(|| format!("mounting {target}"))?;
+            let attributes = Attributes { read_only: entry.fixed.effective.read_only_root, ..OURS };
+            let fd = bind(file.as_fd(), &attributes).doing(|| format!("mounting {target}"))?;
             mounts.push(wire::Mount { source: wire::MountSource::Detached { fd: fds.add(fd) }, target, file: true, copy_up: false });
         }
         Ok(())

@@ -78,6 +78,13 @@ impl Registry {
         if let Some(entry) = shelf.names.get(name).and_then(|id| shelf.ids.get(id.as_str())) {
             return Ok(entry.clone());
         }
+        // What a container links to goes by the name it has there too: `web/db`.
+        if let Some((linking, alias)) = name.split_once('/')
+            && let Some(entry) = shelf.names.get(linking).and_then(|id| shelf.ids.get(id.as_str()))
+        {
+            let linked = entry.record().legacy_links().find(|(_, name)| *name == alias).map(|(id, _)| id.to_owned());
+            return linked.and_then(|id| shelf.ids.get(id.as_str()).cloned()).ok_or_else(absent);
+        }
         if wanted.is_empty() {
             return Err(absent());
         }

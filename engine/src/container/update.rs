@@ -11,6 +11,8 @@ use crate::network::AttachRequest;
 use crate::policy::Action;
 use crate::{Doing, Error, Result, Subject};
 
+const ONE_IS_NONE: &str = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
+
 impl Engine {
     /// Changes limits and restart policy of a container, running or not. Fields that ask nothing stay. Returns warnings.
     ///
@@ -26,6 +28,7 @@ impl Engine {
             }
             let before = entry.record().mutable.clone();
             let mut after = before.clone();
+            conflicts(&before.resources, &resources)?;
             merge(&mut after.resources, resources);
             let warnings = cgroup::validate(&mut after.resources, engine.cgroups().support(), Occasion::Update)?;
             if let Some(restart) = restart {
@@ -127,17 +130,34 @@ impl Engine {
             let network = engine.networks_handle().get(who.tenant, &network).await?;
             engine.judge(&who, Action::NetworkConnect).await?;
             let _one = entry.lifecycle.lock().await;
+            if network.predefined {
+                if !endpoint.aliases.is_empty() {
+                    return Err(Error::invalid("network-scoped alias is supported only for containers in user defined networks"));
+                }
+                if endpoint.ipv4.is_some() || endpoint.ipv6.is_some() {
+                    return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
+                }
+            }
             match entry.fixed.effective.network.mode {
-                NetworkMode::Host => return Err(Error::forbidden("container cannot be connected to host network")),
+                NetworkMode::Host => {
+                    return Err(Error::invalid(
+                        "cannot connect container to host network - container must be created in host network mode",
+                    ));
+                }
                 NetworkMode::Container(_) => {
                     return Err(Error::forbidden(
                         "container sharing network namespace with another container or host cannot be connected to any other network",
                     ));
                 }
-                NetworkMode::None | NetworkMode::Network(_) => {}
+                NetworkMode::None => return Err(Error::invalid(ONE_IS_NONE)),
+                NetworkMode::Network(_) => {}
             }
-            if matches!(network.spec.name.as_str(), "host" | "none") && network.predefined {
-                return Err(Error::forbidden(format!("container cannot be connected to {} network", network.spec.name)));
+            match network.spec.name.as_str() {
+                "none" if network.predefined => return Err(Error::invalid(ONE_IS_NONE)),
+                "host" if network.predefined => {
+                    return Err(Error::invalid("cannot connect container to host network - container must be created in host network mode"));
+                }
+                _ => {}
             }
             let name = network.spec.name.clone();
             if entry.record().mutable.networks.contains_key(&name) {
@@ -216,8 +236,8 @@ impl Engine {
             };
             let name = network.spec.name.clone();
             if entry.fixed.effective.network.mode == NetworkMode::Host {
-                return Err(Error::forbidden(
-                    "container cannot be disconnected from host network - container was created in host network mode",
+                return Err(Error::invalid(
+                    "cannot disconnect container from host network - container was created in host network mode",
                 ));
             }
             let mut after = entry.record().mutable.clone();
@@ -250,6 +270,26 @@ impl Engine {
         entry.record().mutable = after;
         Ok(())
     }
+}
+
+/// What cannot be changed beside what is set already.
+fn conflicts(have: &Resources, asked: &Resources) -> Result<()> {
+    for (asks, has, what, already) in [
+        (asked.nano_cpus, have.cpu_period, "Nano CPUs", "CPU Period"),
+        (asked.nano_cpus, have.cpu_quota, "Nano CPUs", "CPU Quota"),
+        (asked.cpu_period, have.nano_cpus, "CPU Period", "NanoCPUs"),
+        (asked.cpu_quota, have.nano_cpus, "CPU Quota", "NanoCPUs"),
+    ] {
+        if asks > 0 && has > 0 {
+            return Err(Error::invalid(format!("Conflicting options: {what} cannot be updated as {already} has already been set")));
+        }
+    }
+    if asked.memory_swap == 0 && have.memory_swap > 0 && asked.memory > have.memory_swap {
+        return Err(Error::invalid(
+            "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
+        ));
+    }
+    Ok(())
 }
 
 /// Fields of `asked` that ask something replace those of `kept`.

@@ -48,7 +48,10 @@ impl Engine {
     pub async fn save(&self, who: &Subject, names: &[String]) -> Result<ArchiveStream> {
         let archive = self.audited(who, Action::ImageSave, &names.join(" "), self.images_handle().save(who.tenant, names)).await?;
         for name in names {
-            self.tell_image(who.tenant, "save", name, name).await;
+            if let Ok(image) = self.images_handle().resolve(who.tenant, name).await {
+                let id = image.id.to_string();
+                self.tell_labelled(who.tenant, "save", &id, &id, image.config.labels);
+            }
         }
         Ok(archive)
     }
@@ -261,13 +264,31 @@ impl Engine {
         let engine = self.clone();
         let failed = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let seen = failed.clone();
+        // What came of an archive is known only when it was read.
+        let made = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+        let found = made.clone();
         let watched = stream.inspect(move |fact| {
-            if matches!(fact, Progress::Failed(_)) {
-                seen.store(true, std::sync::atomic::Ordering::Relaxed);
-            }
+            let image = match fact {
+                Progress::Failed(_) => {
+                    seen.store(true, std::sync::atomic::Ordering::Relaxed);
+                    None
+                }
+                Progress::Text(text) if action == "load" => text.strip_prefix("Loaded image").and_then(|t| Some(t.split_once(": ")?.1)),
+                Progress::Status { id: None, status, .. } if action == "import" => Some(status.as_str()),
+                _ => None,
+            };
+            found.lock().unwrap_or_else(|e| e.into_inner()).extend(image.map(|image| image.trim().to_owned()));
         });
         let end = futures_util::stream::once(async move {
-            if !failed.load(std::sync::atomic::Ordering::Relaxed) {
+            if matches!(action, "load" | "import") {
+                let made = std::mem::take(&mut *made.lock().unwrap_or_else(|e| e.into_inner()));
+                for image in made {
+                    if let Ok(image) = engine.images_handle().resolve(tenant, &image).await {
+                        let id = image.id.to_string();
+                        engine.tell_labelled(tenant, action, &id, &id, image.config.labels);
+                    }
+                }
+            } else if !failed.load(std::sync::atomic::Ordering::Relaxed) {
                 // dockerd says which tag it was by the id, and of the name only the repository.
                 let repository = name.parse::<super::Reference>().map(|r| r.familiar_name());
                 engine.tell_image(tenant, action, &name, repository.as_deref().unwrap_or(&name)).await;

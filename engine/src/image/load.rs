@@ -107,7 +107,11 @@ async fn load(inner: &Arc<Inner>, tenant: TenantId, body: ArchiveStream, quiet: 
         });
         rows::put_image(&mut tx, tenant, &rows::NewImageRow { id, config: &image.config, manifest, parent: None, layers }).await?;
         for name in &image.names {
-            rows::put_name(&mut tx, tenant, &name.repository(), name.tag().unwrap_or("latest"), &id).await?;
+            let before = rows::put_loaded_name(&mut tx, tenant, &name.repository(), name.tag().unwrap_or("latest"), &id).await?;
+            if let Some(before) = before.filter(|before| *before != id) {
+                let name = format!("{}:{}", name.familiar_name(), name.tag().unwrap_or("latest"));
+                loaded.push(format!("The image {name} already exists, renaming the old one with ID {before} to empty string\n"));
+            }
             loaded.push(format!("Loaded image: {name}\n"));
         }
         if image.names.is_empty() {

@@ -259,8 +259,21 @@ pub async fn put_image(tx: &mut Tx, tenant: TenantId, image: &NewImageRow<'_>) -
     Ok(())
 }
 
-/// Points a name to an image; returns the one it pointed to.
+/// Points a name to an image, now; returns the one it pointed to.
 pub async fn put_name(tx: &mut Tx, tenant: TenantId, repository: &str, tag: &str, image: &Digest) -> Result<Option<Digest>> {
+    let before = put_loaded_name(tx, tenant, repository, tag, image).await?;
+    sqlx::query("update images set last_tagged = ? where tenant = ? and id = ?")
+        .bind(Timestamp::now().as_millisecond())
+        .bind(tenant.0)
+        .bind(image.to_string())
+        .execute(&mut **tx)
+        .await
+        .doing(writing)?;
+    Ok(before)
+}
+
+/// The same for a name that came with an archive: nobody tagged anything.
+pub async fn put_loaded_name(tx: &mut Tx, tenant: TenantId, repository: &str, tag: &str, image: &Digest) -> Result<Option<Digest>> {
     let before = sqlx::query("select image from image_names where tenant = ? and repository = ? and tag = ?")
         .bind(tenant.0)
         .bind(repository)
@@ -278,8 +291,7 @@ pub async fn put_name(tx: &mut Tx, tenant: TenantId, repository: &str, tag: &str
     .execute(&mut **tx)
     .await
     .doing(writing)?;
-    sqlx::query("update images set last_tagged = ?, hidden = 0 where tenant = ? and id = ?")
-        .bind(Timestamp::now().as_millisecond())
+    sqlx::query("update images set hidden = 0 where tenant = ? and id = ?")
         .bind(tenant.0)
         .bind(image.to_string())
         .execute(&mut **tx)

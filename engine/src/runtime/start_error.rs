@@ -27,7 +27,7 @@ impl StartError {
             }
             (Step::Exec, libc::ENOENT) => format!("exec: {program:?}: stat {program}: no such file or directory"),
             (Step::Exec, libc::EACCES) => format!("exec: {program:?}: permission denied"),
-            (Step::Exec, libc::EISDIR) => format!("exec: {program:?}: is a directory"),
+            (Step::Exec, libc::EISDIR) => format!("exec: {program:?}: is a directory: permission denied"),
             (Step::Exec, libc::ENOEXEC) => format!("exec {program}: exec format error"),
             (Step::Exec, _) => format!("exec: {program:?}: {source}"),
             (Step::Cwd, _) => format!("chdir to cwd ({cwd:?}) set in config.json failed: {}", text(&source)),

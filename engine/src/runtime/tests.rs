@@ -230,7 +230,7 @@ async fn programs_that_cannot_run_say_what_docker_says() {
         ("nosuch", r#"exec: "nosuch": executable file not found in $PATH"#, 127),
         ("/nosuch", r#"exec: "/nosuch": stat /nosuch: no such file or directory"#, 127),
         ("/bin/notexec", r#"exec: "/bin/notexec": permission denied"#, 126),
-        ("/etc", r#"exec: "/etc": is a directory"#, 126),
+        ("/etc", r#"exec: "/etc": is a directory: permission denied"#, 126),
         ("/bin/badformat", "exec /bin/badformat: exec format error", 126),
     ] {
         let error = host.run(&[program], |_| {}).await.unwrap_err();

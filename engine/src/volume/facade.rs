@@ -189,7 +189,11 @@ pub(crate) async fn folder_size(folder: &std::path::Path) -> u64 {
                 if meta.is_dir() {
                     pending.push(entry.path());
                 }
-                if meta.nlink() == 1 || meta.is_dir() || seen.insert((meta.dev(), meta.ino())) {
+                // As dockerd counts: files, not the folders they lie in.
+                if meta.is_dir() {
+                    continue;
+                }
+                if meta.nlink() == 1 || seen.insert((meta.dev(), meta.ino())) {
                     total += meta.len();
                 }
             }

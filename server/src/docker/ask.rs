@@ -100,6 +100,10 @@ impl<S: Send + Sync> FromRequest<S> for Json {
 pub async fn read_json(headers: &HeaderMap, body: Body) -> Result<Value, Failure> {
     let bytes = crate::route::whole(headers, body).await.map_err(|refusal| Failure::Http(refusal.status, refusal.message))?;
     if bytes.iter().all(u8::is_ascii_whitespace) {
+        // A length of 0 says that there is none; a body that was begun and has nothing in it is a mistake.
+        if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_TYPE) {
+            return Err(Error::invalid("invalid JSON: got EOF while reading request body").into());
+        }
         return Ok(Value::Null);
     }
     let text = headers.get(header::CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes())).unwrap_or_default();

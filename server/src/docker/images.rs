@@ -13,7 +13,6 @@ use axum::response::IntoResponse;
 use engine::image::{ImageFilter, PullRequest, RegistryAuth};
 use engine::progress::Progress;
 use engine::{Error, Kind};
-use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
@@ -39,6 +38,9 @@ pub async fn create(State(app): State<App>, Who(who): Who, args: Args, headers: 
     let platform = not_empty(args.text("platform"));
     let image = args.text("fromImage");
     if !image.is_empty() {
+        if let Some(text) = &platform {
+            known_platform(text)?;
+        }
         let request = PullRequest { image: image.to_owned(), tag: args.text("tag").to_owned(), platform, auth: auth(&headers)? };
         return reply::progress(app.engine.pull(&who, request).await?).await;
     }
@@ -150,6 +152,18 @@ pub async fn login(State(app): State<App>, Who(who): Who, body: Body) -> Answer 
     Ok(json(&json!({ "IdentityToken": "", "Status": status })))
 }
 
+/// One word must be a system or a machine that there is.
+fn known_platform(text: &str) -> engine::Result<()> {
+    const KNOWN: [&str; 25] = [
+        "linux", "windows", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly", "solaris", "plan9", "android", "aix", "386", "amd64",
+        "x86_64", "x86-64", "arm", "arm64", "aarch64", "ppc64", "ppc64le", "mips64le", "riscv64", "s390x", "wasm", "loong64",
+    ];
+    match text.contains('/') || KNOWN.contains(&text.to_ascii_lowercase().as_str()) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!("{text:?}: unknown operating system or architecture: invalid argument"))),
+    }
+}
+
 /// An image here is of one platform; asking for one of several is for stores that keep them all.
 fn one_platform(args: &Args) -> engine::Result<()> {
     match args.text("platform") {
@@ -168,19 +182,6 @@ fn split(path: &str) -> Answer<(&str, &str)> {
 
 fn unknown_path() -> Failure {
     Failure::Http(StatusCode::NOT_FOUND, "page not found".to_owned())
-}
-
-/// Reads a request's body to its end, as far as it is bounded, so that a client that is still sending hears the answer.
-pub async fn drain(body: Body) {
-    const MOST: usize = 64 << 20;
-    let mut seen = 0;
-    let mut pieces = body.into_data_stream();
-    while let Some(Ok(piece)) = pieces.next().await {
-        seen += piece.len();
-        if seen > MOST {
-            break;
-        }
-    }
 }
 
 #[cfg(test)]

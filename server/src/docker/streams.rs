@@ -10,6 +10,7 @@ use super::reply::{created, json};
 use super::wire;
 use crate::{ApiVersion, App, Who};
 use axum::body::{Body, Bytes};
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -52,8 +53,17 @@ pub async fn attach(
 }
 
 /// `GET /containers/{id}/attach/ws`: the same over a WebSocket, raw in both directions.
-pub async fn attach_ws(State(app): State<App>, Who(who): Who, Path(name): Path<String>, args: Args, upgrade: WebSocketUpgrade) -> Answer {
+pub async fn attach_ws(
+    State(app): State<App>,
+    Who(who): Who,
+    Path(name): Path<String>,
+    args: Args,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Answer {
     let detach = Detach::new(args.text("detachKeys"))?;
+    // An absent container is what the client should hear of first.
+    app.engine.container(&who, &name).await?;
+    let upgrade = upgrade.map_err(|refusal| Failure::Http(refusal.status(), refusal.body_text()))?;
     let attached = app.engine.attach(&who, &name, &attach_options(&args)).await?;
     Ok(upgrade.on_upgrade(move |socket| converse(socket, attached, detach)))
 }

@@ -261,7 +261,9 @@ fn explicit(m: &MountSpec, run_dir: &Path) -> Result<Mount> {
         }
     };
     let read_only = *read_only || tmpfs_read_only || *kind == MountKind::Image;
-    Ok(Mount { target, read_only, mode: String::new(), implied: false, source })
+    // So dockerd tells of a volume that was asked for this way.
+    let mode = if *kind == MountKind::Volume { "z".to_owned() } else { String::new() };
+    Ok(Mount { target, read_only, mode, implied: false, source })
 }
 
 /// A host path, or the tenant's socket where it is one of the sockets that speak Docker's API.

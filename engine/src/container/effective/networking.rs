@@ -63,6 +63,7 @@ fn mode(spec: &ContainerSpec) -> Result<NetworkMode> {
         "" | "default" | "bridge" => NetworkMode::Network("bridge".to_owned()),
         "host" => NetworkMode::Host,
         "none" => NetworkMode::None,
+        "container" => return Err(Error::invalid("invalid container format container:<name|id>")),
         text => match text.strip_prefix("container:") {
             Some("") => return Err(Error::invalid("invalid container format container:<name|id>")),
             Some(name) => NetworkMode::Container(name.to_owned()),
@@ -103,6 +104,9 @@ fn conflicts(spec: &ContainerSpec, mode: &NetworkMode) -> Result<()> {
         }
         NetworkMode::Host if !host.links.is_empty() => {
             return conflict("host type networking can't be used with links. This would result in undefined behavior");
+        }
+        NetworkMode::Host if spec.mac_address.as_deref().is_some_and(|m| !m.is_empty()) => {
+            return conflict("mac-address and the network mode");
         }
         NetworkMode::Host | NetworkMode::None | NetworkMode::Network(_) => {}
     }

@@ -237,7 +237,7 @@ fn take_volumes(text: &str) -> Result<VolumesFrom> {
         match word {
             "ro" => read_only = true,
             "rw" | "z" | "Z" => {}
-            _ => return Err(Error::invalid(format!("invalid mode {mode:?} for volumes-from"))),
+            _ => return Err(Error::invalid(format!("invalid mode: {mode}"))),
         }
     }
     Ok(VolumesFrom { container: container.to_owned(), read_only })

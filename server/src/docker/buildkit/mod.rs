@@ -67,6 +67,10 @@ pub struct Door {
 /// The connection, if the client asks for it as `h2c`.
 fn upgrade(request: &mut Request) -> Result<OnUpgrade, Failure> {
     let asked = request.headers().get(header::UPGRADE).and_then(|v| v.to_str().ok()).is_some_and(|u| u.eq_ignore_ascii_case("h2c"));
+    if let Some(other) = request.headers().get(header::UPGRADE).filter(|_| !asked) {
+        let text = format!("protocol {} not supported", String::from_utf8_lossy(other.as_bytes()));
+        return Err(Failure::Http(StatusCode::BAD_REQUEST, text));
+    }
     match asked && request.version() <= http::Version::HTTP_11 {
         true => Ok(hyper::upgrade::on(request)),
         false => Err(Failure::Http(StatusCode::BAD_REQUEST, "no upgrade proto in request: h2c is expected".to_owned())),

@@ -33,6 +33,13 @@ pub fn container(body: Value, minor: u32) -> Result<ContainerSpec> {
         }
         networking.finish()?;
     }
+    if minor < 44 && spec.networks.len() > 1 {
+        let names: Vec<&str> = spec.networks.keys().map(String::as_str).collect();
+        return Err(Error::invalid(format!("Container cannot be connected to network endpoints: {}", names.join(", "))));
+    }
+    if spec.image.is_empty() && spec.cmd.as_ref().is_none_or(Vec::is_empty) && spec.entrypoint.as_ref().is_none_or(Vec::is_empty) {
+        return Err(Error::invalid("no command specified"));
+    }
     // docker-py has always put it here.
     let runtime = fields.text("Runtime")?;
     if spec.host.runtime.is_empty() {

@@ -56,12 +56,7 @@ impl Wanted {
                 "container" => event.attributes.get("image").is_some_and(|image| same_image(v, image)),
                 _ => false,
             }),
-            // A network's and a volume's events name the container they concern.
-            "container" => values.iter().any(|v| match event.kind {
-                "container" => names(v, event),
-                _ => event.attributes.get("container").is_some_and(|id| is_prefix(v, id)),
-            }),
-            "network" | "volume" | "daemon" | "plugin" | "service" | "node" | "secret" | "config" | "builder" => {
+            "container" | "network" | "volume" | "daemon" | "plugin" | "service" | "node" | "secret" | "config" | "builder" => {
                 values.iter().any(|v| event.kind == key && names(v, event))
             }
             _ => false,
@@ -69,15 +64,10 @@ impl Wanted {
     }
 }
 
-/// An id by its beginning, but not by so little that it is a guess.
-fn is_prefix(prefix: &str, id: &str) -> bool {
-    !prefix.is_empty() && id.starts_with(prefix)
-}
-
 /// Whether `text` is the object's id, its beginning, or its name.
 fn names(text: &str, event: &Event) -> bool {
     let text = text.strip_prefix('/').unwrap_or(text);
-    is_prefix(text, &event.id) || event.attributes.get("name").is_some_and(|name| name == text)
+    event.id.starts_with(text) || event.attributes.get("name").is_some_and(|name| name == text)
 }
 
 /// Whether `text` is the repository, with or without tag, of an image event.

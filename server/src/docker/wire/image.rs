@@ -90,9 +90,15 @@ fn step_words(line: &str) -> Vec<&str> {
         words.push(word);
         rest = after;
     }
-    match rest.strip_prefix("/bin/sh -c ") {
-        Some(text) => words.extend(["/bin/sh", "-c", text]),
-        None => words.extend(rest.split(' ').filter(|word| !word.is_empty())),
+    let split = |text: &'static str| rest.split_once(text);
+    match (split(" #(nop)  "), rest.strip_prefix("/bin/sh -c ")) {
+        // The shell of a step that ran nothing, and what it said.
+        (Some((shell, said)), _) => {
+            words.extend(shell.split(' ').filter(|word| !word.is_empty()));
+            words.extend(["#(nop) ", said]);
+        }
+        (None, Some(text)) => words.extend(["/bin/sh", "-c", text]),
+        (None, None) => words.extend(rest.split(' ').filter(|word| !word.is_empty())),
     }
     words
 }
@@ -259,7 +265,8 @@ mod tests {
     #[test]
     fn a_steps_line_is_a_command_again() {
         assert_eq!(step_words("|2 a=1 b=2 /bin/sh -c echo $a  $b"), ["|2", "a=1", "b=2", "/bin/sh", "-c", "echo $a  $b"]);
-        assert_eq!(step_words("/bin/sh -c #(nop)  CMD [\"sh\"]"), ["/bin/sh", "-c", "#(nop)  CMD [\"sh\"]"]);
+        assert_eq!(step_words("/bin/sh -c #(nop)  CMD [\"sh\"]"), ["/bin/sh", "-c", "#(nop) ", "CMD [\"sh\"]"]);
+        assert_eq!(step_words("foo -bar #(nop)  SHELL [foo -bar]"), ["foo", "-bar", "#(nop) ", "SHELL [foo -bar]"]);
         assert_eq!(step_words("touch /x"), ["touch", "/x"]);
         assert!(step_words("").is_empty());
     }

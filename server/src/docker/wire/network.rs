@@ -13,7 +13,10 @@ use std::net::IpAddr;
 fn address<T: std::str::FromStr>(f: &mut Fields, key: &str) -> Result<Option<T>> {
     match f.text(key)?.as_str() {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| Error::invalid(format!("invalid {key}: {text}"))),
+        text => text.parse().map(Some).map_err(|_| {
+            let family = key.trim_end_matches("Address");
+            Error::invalid(format!("invalid {family} address: {text}"))
+        }),
     }
 }
 
