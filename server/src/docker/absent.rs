@@ -2,7 +2,7 @@
 //! something that never heard of it.
 
 use super::error::{Answer, Failure};
-use super::images::drain;
+use super::archive::drain;
 use super::reply::json;
 use axum::body::Body;
 use axum::extract::{Path, Request};
@@ -31,7 +31,7 @@ pub async fn plugins() -> Response {
 
 /// Installing plugins, and what leads to it.
 pub async fn plugin_install(body: Body) -> Answer {
-    drain(body).await;
+    drain(body.into_data_stream()).await;
     Err(unsupported("installing plugins"))
 }
 
@@ -43,7 +43,7 @@ pub async fn plugin(Path(rest): Path<String>) -> Answer {
 
 /// `POST /swarm/init` and `POST /swarm/join`
 pub async fn swarm_start(request: Request) -> Answer {
-    drain(request.into_body()).await;
+    drain(request.into_body().into_data_stream()).await;
     Err(unsupported("Swarm mode"))
 }
 

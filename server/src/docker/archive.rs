@@ -5,16 +5,19 @@ use super::error::Answer;
 use super::reply;
 use super::wire::time::rfc3339;
 use crate::{App, Who};
-use axum::body::Body;
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use engine::Error;
 use engine::container::request::{ArchiveStream, PathStat};
-use futures_util::StreamExt;
+use futures_util::{Stream, StreamExt};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio_util::io::StreamReader;
 
 /// A mode as Go's `os.FileMode` has it: the type in high bits of its own, not in `st_mode`'s.
@@ -88,12 +91,83 @@ pub async fn export(State(app): State<App>, Who(who): Who, Path(name): Path<Stri
 
 /// A request's body as the engine reads archives. Its size is the engine's to judge, against the tenant's quota.
 pub fn upload(body: Body) -> ArchiveStream {
-    Box::pin(StreamReader::new(body.into_data_stream().map(|piece| piece.map_err(std::io::Error::other))))
+    Box::pin(StreamReader::new(Upload { pieces: Some(body.into_data_stream()), runtime: tokio::runtime::Handle::current() }))
+}
+
+/// A body of which nobody may want the rest: a failed build, an archive that is none. A client that is still sending would
+/// meet a closed connection ("broken pipe") instead of reading our answer, so the rest is read and dropped.
+struct Upload {
+    /// `None` when it has ended.
+    pieces: Option<BodyDataStream>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Stream for Upload {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Some(pieces) = &mut self.pieces else { return Poll::Ready(None) };
+        let piece = std::task::ready!(pieces.poll_next_unpin(cx));
+        if !matches!(piece, Some(Ok(_))) {
+            self.pieces = None;
+        }
+        Poll::Ready(piece.map(|piece| piece.map_err(std::io::Error::other)))
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Some(rest) = self.pieces.take() {
+            // Ends by itself: with the body, the connection, or its bounds.
+            self.runtime.spawn(drain(rest));
+        }
+    }
+}
+
+/// Reads a body's rest and drops it, as far as that is bounded, so that a client that is still sending hears the answer.
+pub async fn drain(mut rest: BodyDataStream) {
+    const MOST: usize = 1 << 30;
+    const LONGEST: Duration = Duration::from_secs(30);
+    let mut seen = 0;
+    let reading = async {
+        while let Some(Ok(piece)) = rest.next().await {
+            seen += piece.len();
+            if seen > MOST {
+                break;
+            }
+        }
+    };
+    // In time or not: there is nothing more to do for it.
+    let _ = tokio::time::timeout(LONGEST, reading).await;
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Before, a client that sent more than the socket's buffers hold saw a broken pipe.
+    #[tokio::test]
+    async fn an_answer_is_heard_by_who_is_still_sending() {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let refuse = |body: Body| async {
+            drop(upload(body));
+            (StatusCode::NOT_FOUND, "no such thing")
+        };
+        let app = axum::Router::new().route("/", axum::routing::put(refuse));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move { axum::serve(listener, app).await });
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        let size = 64 << 20;
+        client.write_all(format!("PUT / HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n").as_bytes()).await.unwrap();
+        let piece = vec![0; 1 << 20];
+        for _ in 0..size / piece.len() {
+            client.write_all(&piece).await.unwrap();
+        }
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 404") && answer.ends_with("no such thing"), "{answer}");
+    }
 
     #[test]
     fn modes_are_gos() {

@@ -1,10 +1,9 @@
 //! `POST /build` in its classic form, and what is remembered of builds. The body is the context; the answer is the stream
 //! that clients since Docker 1.0 read: `Step 1/4 : …`, ` ---> id`, output as it comes, the image's id at the end.
 
-use super::archive::upload;
+use super::archive::{drain, upload};
 use super::ask::Args;
 use super::error::Answer;
-use super::images::drain;
 use super::reply::{json, json_stream, list_or_null};
 use super::wire;
 use crate::{App, Who};
@@ -29,7 +28,7 @@ pub async fn build(State(app): State<App>, Who(who): Who, args: Args, headers: H
         Ok(request) => request,
         Err(error) => {
             // The client is still sending its context, and hears the answer only when it is through.
-            drain(body).await;
+            drain(body.into_data_stream()).await;
             return Err(error.into());
         }
     };
