@@ -289,7 +289,8 @@ impl Work {
         if self.request.client.is_none() {
             let unused = self.given.unused(&self.file, &self.plan.order);
             if !unused.is_empty() {
-                self.tell(BuildEvent::Warning(format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" ")))).await?;
+                self.tell(BuildEvent::Warning(format!("[Warning] One or more build-args [{}] were not consumed\n", unused.join(" "))))
+                    .await?;
             }
             if state.layers.is_empty() && state.history.is_empty() {
                 return Err(Error::invalid("No image was generated. Is your Dockerfile empty?"));

@@ -26,6 +26,8 @@ struct Exec {
     tenant: TenantId,
     container: Arc<Entry>,
     spec: ExecSpec,
+    /// How often the container's process had ended when it was made.
+    life: u64,
     phase: Mutex<Phase>,
 }
 
@@ -83,7 +85,8 @@ impl Engine {
         let object = format!("{}: {}", entry.name(), spec.argv.join(" "));
         let row = audit::Entry::of(who, Action::ContainerExec.as_str(), object).authorized(judged.hash(), judged.rule());
         let intent = self.audit().intent_alone(&row).await?;
-        let exec = Exec { id: id.clone(), tenant: entry.tenant, container: entry.clone(), spec, phase: Mutex::new(Phase::Created) };
+        let life = entry.turns.borrow().exits;
+        let exec = Exec { id: id.clone(), tenant: entry.tenant, container: entry.clone(), spec, life, phase: Mutex::new(Phase::Created) };
         self.tell_container(&entry, &format!("exec_create: {}", exec.spec.argv.join(" ")), &[("execID", id.as_str())]);
         self.execs().add(exec);
         entry.record().execs.push(id.clone());
@@ -179,7 +182,7 @@ impl Engine {
     ) -> Result<(Arc<ExecSession>, Option<Attached>)> {
         let entry = &exec.container;
         // With dockerd an exec that was not started goes with the life of its container.
-        if entry.up().is_none() {
+        if entry.up().is_none() || entry.turns.borrow().exits != exec.life {
             return Err(Error::no_such("exec instance", exec.id.as_str()));
         }
         check_running(entry, entry.id.as_str())?;

@@ -279,11 +279,11 @@ impl<'a> Pick<'a> {
         };
         filter::values(self.filters, "network").is_none_or(|wanted| {
             !mode.is_empty() && wanted.iter().any(|w| w == mode)
-                || record.mutable.networks.iter().any(|(name, joined)| {
-                    wanted.iter().any(|w| {
-                        w == name || joined.network.as_str().starts_with(w.as_str())
-                    })
-                })
+                || record
+                    .mutable
+                    .networks
+                    .iter()
+                    .any(|(name, joined)| wanted.iter().any(|w| w == name || joined.network.as_str().starts_with(w.as_str())))
         })
     }
 }

@@ -155,7 +155,9 @@ impl Engine {
             match network.spec.name.as_str() {
                 "none" if network.predefined => return Err(Error::invalid(ONE_IS_NONE)),
                 "host" if network.predefined => {
-                    return Err(Error::invalid("cannot connect container to host network - container must be created in host network mode"));
+                    return Err(Error::invalid(
+                        "cannot connect container to host network - container must be created in host network mode",
+                    ));
                 }
                 _ => {}
             }
@@ -236,9 +238,7 @@ impl Engine {
             };
             let name = network.spec.name.clone();
             if entry.fixed.effective.network.mode == NetworkMode::Host {
-                return Err(Error::invalid(
-                    "cannot disconnect container from host network - container was created in host network mode",
-                ));
+                return Err(Error::invalid("cannot disconnect container from host network - container was created in host network mode"));
             }
             let mut after = entry.record().mutable.clone();
             if after.networks.remove(&name).is_none() {
@@ -284,7 +284,9 @@ fn conflicts(have: &Resources, asked: &Resources) -> Result<()> {
             return Err(Error::invalid(format!("Conflicting options: {what} cannot be updated as {already} has already been set")));
         }
     }
-    if asked.memory_swap == 0 && have.memory_swap > 0 && asked.memory > have.memory_swap {
+    // Who said nothing of swap has as much of it as of memory.
+    let both = if have.memory_swap == 0 { have.memory.saturating_mul(2) } else { have.memory_swap };
+    if asked.memory_swap == 0 && both > 0 && asked.memory > both {
         return Err(Error::invalid(
             "Memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same time",
         ));

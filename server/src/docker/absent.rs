@@ -1,8 +1,8 @@
 //! The parts of Docker's API that are not here: each has its route and its clear answer, so that no client mistakes us for
 //! something that never heard of it.
 
-use super::error::{Answer, Failure};
 use super::archive::drain;
+use super::error::{Answer, Failure};
 use super::reply::json;
 use axum::body::Body;
 use axum::extract::{Path, Request};

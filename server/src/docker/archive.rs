@@ -159,7 +159,10 @@ mod tests {
         tokio::spawn(async move { axum::serve(listener, app).await });
         let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
         let size = 64 << 20;
-        client.write_all(format!("PUT / HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n").as_bytes()).await.unwrap();
+        client
+            .write_all(format!("PUT / HTTP/1.1\r\nHost: d\r\nConnection: close\r\nContent-Length: {size}\r\n\r\n").as_bytes())
+            .await
+            .unwrap();
         let piece = vec![0; 1 << 20];
         for _ in 0..size / piece.len() {
             client.write_all(&piece).await.unwrap();

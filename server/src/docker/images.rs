@@ -155,8 +155,31 @@ pub async fn login(State(app): State<App>, Who(who): Who, body: Body) -> Answer 
 /// One word must be a system or a machine that there is.
 fn known_platform(text: &str) -> engine::Result<()> {
     const KNOWN: [&str; 25] = [
-        "linux", "windows", "darwin", "freebsd", "openbsd", "netbsd", "dragonfly", "solaris", "plan9", "android", "aix", "386", "amd64",
-        "x86_64", "x86-64", "arm", "arm64", "aarch64", "ppc64", "ppc64le", "mips64le", "riscv64", "s390x", "wasm", "loong64",
+        "linux",
+        "windows",
+        "darwin",
+        "freebsd",
+        "openbsd",
+        "netbsd",
+        "dragonfly",
+        "solaris",
+        "plan9",
+        "android",
+        "aix",
+        "386",
+        "amd64",
+        "x86_64",
+        "x86-64",
+        "arm",
+        "arm64",
+        "aarch64",
+        "ppc64",
+        "ppc64le",
+        "mips64le",
+        "riscv64",
+        "s390x",
+        "wasm",
+        "loong64",
     ];
     match text.contains('/') || KNOWN.contains(&text.to_ascii_lowercase().as_str()) {
         true => Ok(()),

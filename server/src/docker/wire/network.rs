@@ -13,10 +13,15 @@ use std::net::IpAddr;
 fn address<T: std::str::FromStr>(f: &mut Fields, key: &str) -> Result<Option<T>> {
     match f.text(key)?.as_str() {
         "" => Ok(None),
-        text => text.parse().map(Some).map_err(|_| {
+        text => {
             let family = key.trim_end_matches("Address");
-            Error::invalid(format!("invalid {family} address: {text}"))
-        }),
+            let invalid = || Error::invalid(format!("invalid {family} address: {text}"));
+            // An IPv4 address in IPv6's clothes is of neither kind.
+            if text.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.to_ipv4_mapped().is_some()) {
+                return Err(invalid());
+            }
+            text.parse().map(Some).map_err(|_| invalid())
+        }
     }
 }
 
