@@ -283,7 +283,7 @@ impl Work {
             self.begin(&text).await?;
             let before = (state.id(), state.chain());
             state.config.labels.extend(self.request.labels.clone());
-            self.declared(&mut state, &before, &text).await?;
+            self.declare_step(&mut state, &before, &text).await?;
             self.tell(BuildEvent::Done(state.id())).await?;
         }
         if self.request.client.is_none() {
@@ -497,7 +497,7 @@ impl Work {
             for warning in warnings {
                 self.tell(BuildEvent::Warning(format!(" ---> [Warning] {warning}\n"))).await?;
             }
-            return self.declared(state, &before, &text).await;
+            return self.declare_step(state, &before, &text).await;
         }
         match &located.instruction {
             Instruction::Workdir(path) => self.workdir(state, path, located).await,
@@ -509,7 +509,7 @@ impl Work {
 
     /// The end of an instruction that changed no file. The classic builder remembers these too, as dockerd does: the same
     /// steps are the same image, and without the cache they are another one, made now.
-    async fn declared(&mut self, state: &mut State, before: &(Digest, String), text: &str) -> Result<()> {
+    async fn declare_step(&mut self, state: &mut State, before: &(Digest, String), text: &str) -> Result<()> {
         let created_by = format!("{} #(nop)  {text}", state.shell().join(" "));
         if self.request.client.is_some() || self.epoch.is_some() {
             state.remember(self.epoch, created_by, false);
