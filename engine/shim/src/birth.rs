@@ -11,7 +11,7 @@ use crate::stdio::Stdio;
 use crate::supervise::{self, Shim};
 use crate::sys::{self, R, Side};
 use crate::wire::Wire;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 /// What stands after phase one.
 pub struct Born {
@@ -117,7 +117,11 @@ fn take(fds: &[OwnedFd], fd: FdRef, step: Step) -> Result<&OwnedFd, Failure> {
 }
 
 fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failure> {
-    let own_user = matches!(prepare.user, UserNamespace::Own { .. });
+    let own_user = prepare.user != UserNamespace::Host;
+    let joined_user = match prepare.user {
+        UserNamespace::Join { fd, .. } => Some(take(&fds, fd, Step::JoinNamespace)?),
+        _ => None,
+    };
     // A child in somebody else's pid namespace must mount that /proc before it enters its own user namespace.
     let late_user = own_user && prepare.pid != Namespace::Own;
     let kinds = [
@@ -128,7 +132,7 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
     ];
     let own_pid_ns = at(Step::JoinNamespace, sys::open(c"/proc/self/ns/pid", libc::O_RDONLY))?;
     let mut flags = if late_user { 0 } else { libc::CLONE_NEWNS };
-    if own_user && !late_user {
+    if own_user && !late_user && joined_user.is_none() {
         flags |= libc::CLONE_NEWUSER;
     }
     let mut away = Vec::new();
@@ -157,7 +161,12 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
         None => None,
     };
     let (ours, theirs) = at(Step::Clone, sys::socket_pair())?;
-    let (pid, pidfd) = match at(Step::Clone, sys::clone(flags as u64, cgroup.map(AsFd::as_fd)))? {
+    let cgroup = cgroup.map(AsFd::as_fd);
+    let side = match joined_user {
+        None => at(Step::Clone, sys::clone(flags as u64, cgroup))?,
+        Some(user) => clone_joining(user, flags as u64, cgroup)?,
+    };
+    let (pid, pidfd) = match side {
         Side::Child => {
             drop(ours);
             init::main(&prepare, &fds, theirs, foreign, late_user)
@@ -190,6 +199,39 @@ fn prepare_container(prepare: Prepare, fds: Vec<OwnedFd>) -> Result<Born, Failur
         }
     }
     Ok(Born { prepare, pid, pidfd, init, devpts, cgroup_v2, cgroup_v1, own_pid_ns, _held: held })
+}
+
+/// Clones into somebody else's user namespace, from which nobody comes back: a go-between enters it, and its child is made its
+/// sibling, and so is ours.
+fn clone_joining(user: &OwnedFd, flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Side, Failure> {
+    let (ours, theirs) = at(Step::Clone, sys::socket_pair())?;
+    let between = match at(Step::Clone, sys::clone(0, None))? {
+        Side::Parent { pidfd, .. } => pidfd,
+        Side::Child => {
+            drop(ours);
+            let joined = at(Step::JoinNamespace, sys::setns(user.as_raw_fd(), libc::CLONE_NEWUSER));
+            let side = joined.and_then(|()| at(Step::Clone, sys::clone_sibling(flags, cgroup)));
+            let mut told = Channel::new(theirs);
+            let sent = match side {
+                Ok(Side::Child) => return Ok(Side::Child),
+                Ok(Side::Parent { pid, pidfd }) => told.send(&Reply::Prepared { shim: 0, pid }, &[pidfd.as_raw_fd()]),
+                Err(failure) => told.send(&Reply::Failed { failure }, &[]),
+            };
+            sys::exit(i32::from(sent.is_err()))
+        }
+    };
+    drop(theirs);
+    let mut told = Channel::new(ours);
+    let message = told.message();
+    sys::wait_blocking(between.as_raw_fd());
+    match message {
+        Ok(Some(Reply::Prepared { pid, .. })) => {
+            let pidfd = told.fds.pop().ok_or(Failure { step: Step::Clone, index: 0, errno: libc::EPROTO })?;
+            Ok(Side::Parent { pid, pidfd })
+        }
+        Ok(Some(Reply::Failed { failure })) => Err(failure),
+        _ => Err(Failure { step: Step::Clone, index: 0, errno: libc::EPROTO }),
+    }
 }
 
 fn finish_preparing(prepare: &Prepare, pid: i32, late_user: bool, init: &mut Channel) -> Result<OwnedFd, Failure> {
@@ -249,7 +291,7 @@ fn make_user_namespace(uids: &[IdMap], gids: &[IdMap]) -> Result<OwnedFd, Failur
 pub fn host_uid(prepare: &Prepare, uid: u32) -> u32 {
     match &prepare.user {
         UserNamespace::Host => uid,
-        UserNamespace::Own { uids, .. } => {
+        UserNamespace::Own { uids, .. } | UserNamespace::Join { uids, .. } => {
             uids.iter().find(|m| uid >= m.inside && uid - m.inside < m.size).map_or(65534, |m| m.outside + (uid - m.inside))
         }
     }

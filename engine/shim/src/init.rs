@@ -93,6 +93,8 @@ fn stage(
             1 => {}
             _ => sys::exit(0), // The shim ended.
         }
+    }
+    if prepare.user != UserNamespace::Host {
         at(Step::BecomeRoot, sys::set_groups(&[]))?;
         at(Step::BecomeRoot, sys::set_ids(0, 0))?;
         at(Step::BecomeRoot, sys::prctl(libc::PR_SET_DUMPABLE, 0, 0))?;

@@ -53,6 +53,15 @@ wire_enum! {
         } = 0,
         /// The host's: root inside is root outside (a grant).
         Host = 1,
+        /// Another container's, which has these maps: whoever shares its network has capabilities over it.
+        Join {
+            /// That namespace.
+            fd: FdRef,
+            /// User ids.
+            uids: Vec<IdMap>,
+            /// Group ids.
+            gids: Vec<IdMap>,
+        } = 2,
     }
 }
 

@@ -571,7 +571,7 @@ impl Shim {
         }
         let prepare = &self.born.prepare;
         let mut namespaces = libc::CLONE_NEWNS;
-        if matches!(prepare.user, UserNamespace::Own { .. }) {
+        if prepare.user != UserNamespace::Host {
             namespaces |= libc::CLONE_NEWUSER;
         }
         for (namespace, flag) in [

@@ -85,11 +85,20 @@ pub enum Side {
 ///
 /// The program has one thread and no locks, so the child may do anything afterwards, allocation included.
 pub fn clone(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> R<Side> {
+    clone_as(flags, libc::SIGCHLD, cgroup)
+}
+
+/// [`clone`], but the new process is a child of our parent's, who is told of its end as of ours (clone(2), CLONE_PARENT).
+pub fn clone_sibling(flags: u64, cgroup: Option<BorrowedFd<'_>>) -> R<Side> {
+    clone_as(flags | libc::CLONE_PARENT as u64, 0, cgroup)
+}
+
+fn clone_as(flags: u64, exit_signal: i32, cgroup: Option<BorrowedFd<'_>>) -> R<Side> {
     let mut pidfd: libc::c_int = -1;
     let mut arguments = CloneArgs {
         flags: flags | libc::CLONE_PIDFD as u64,
         pidfd: &raw mut pidfd as u64,
-        exit_signal: libc::SIGCHLD as u64,
+        exit_signal: exit_signal as u64,
         ..Default::default()
     };
     if let Some(cgroup) = cgroup {

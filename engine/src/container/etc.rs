@@ -64,6 +64,29 @@ impl Engine {
         write(&folder.join("resolv.conf"), &resolv, owner)
     }
 
+    /// A running container came to have these addresses, or lost them: /etc/hosts follows. What else people wrote there stays.
+    pub(super) fn tell_hosts(&self, entry: &Entry, came: &[IpAddr], went: &[IpAddr]) -> Result<()> {
+        let spec = &entry.fixed.effective;
+        let hostname = if spec.host.hostname.is_empty() { entry.id.short() } else { &spec.host.hostname };
+        let path = self.run_folder(&entry.id).join("hosts");
+        let text = std::fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))?;
+        let is_gone = |line: &&str| went.iter().any(|ip| line.split_whitespace().next() == Some(ip.to_string().as_str()));
+        let mut now: String = text.lines().filter(|line| !is_gone(line)).map(|line| format!("{line}\n")).collect();
+        now.extend(came.iter().map(|ip| own_line(spec, hostname, *ip)));
+        overwrite(&path, &now)
+    }
+
+    /// A running container came to be in a network with names: /etc/resolv.conf names our server, unless somebody wrote it
+    /// otherwise.
+    pub(super) fn tell_resolver(&self, entry: &Entry) -> Result<()> {
+        let (path, spec) = (self.run_folder(&entry.id).join("resolv.conf"), resolver(&entry.fixed.effective));
+        let text = std::fs::read_to_string(&path).doing(|| format!("reading {}", path.display()))?;
+        if text == self.networks_handle().resolv_conf(false, &spec) {
+            overwrite(&path, &self.networks_handle().resolv_conf(true, &spec))?;
+        }
+        Ok(())
+    }
+
     /// The variables that legacy links give (Docker's documentation, "legacy container links"): the other's name, its exposed
     /// ports, and its own environment.
     pub(super) fn link_env(&self, entry: &Entry, reserved: &[Reserved]) -> Vec<String> {
@@ -118,13 +141,7 @@ fn hosts(spec: &EffectiveSpec, hostname: &str, own: &[IpAddr], gateway: Option<I
         let _ = writeln!(text, "{address}\t{alias}");
     }
     for address in own {
-        if spec.host.domainname.is_empty() {
-            // `web.example.org` is found as `web` too.
-            let short = hostname.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
-            let _ = writeln!(text, "{address}\t{hostname}{short}");
-        } else {
-            let _ = writeln!(text, "{address}\t{hostname}.{} {hostname}", spec.host.domainname);
-        }
+        text.push_str(&own_line(spec, hostname, *address));
     }
     text
 }
@@ -138,6 +155,24 @@ fn extra_hosts(spec: &EffectiveSpec, gateway: Option<IpAddr>) -> String {
         }
     }
     text
+}
+
+/// A container's own address and names.
+fn own_line(spec: &EffectiveSpec, hostname: &str, address: IpAddr) -> String {
+    if spec.host.domainname.is_empty() {
+        // `web.example.org` is found as `web` too.
+        let short = hostname.split_once('.').map(|(short, _)| format!(" {short}")).unwrap_or_default();
+        format!("{address}\t{hostname}{short}\n")
+    } else {
+        format!("{address}\t{hostname}.{} {hostname}\n", spec.host.domainname)
+    }
+}
+
+/// Writes a file that is mounted in a container: it stays the same file, and its owner's.
+fn overwrite(path: &std::path::Path, text: &str) -> Result<()> {
+    use std::io::Write as _;
+    let written = std::fs::File::options().write(true).truncate(true).open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.doing(|| format!("writing {}", path.display()))
 }
 
 fn write(path: &std::path::Path, text: &str, owner: u32) -> Result<()> {

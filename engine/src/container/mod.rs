@@ -18,6 +18,7 @@ pub(crate) mod life;
 mod list;
 mod logs;
 mod name;
+mod networking;
 mod oci;
 mod plan;
 pub(crate) mod record;

@@ -43,10 +43,26 @@ impl Engine {
     pub(super) fn prepare_plan(&self, entry: &Entry, fds: &mut Fds) -> Result<Prepare> {
         let spec = &entry.fixed.effective;
         let own_user = spec.namespaces.user != UserNamespace::Host;
+        // Capabilities over a network are had in the user namespace that owns it. With a joined pid namespace it stays our
+        // own: that one's /proc has to be mounted before.
+        let owner = match &spec.network.mode {
+            NetworkMode::Container(id) if own_user && spec.namespaces.pid == Shared::Private => {
+                let owner = self.running(entry.tenant, id, "net")?;
+                let theirs = self.registry().find(entry.tenant, id)?.fixed.effective.namespaces.user != UserNamespace::Host;
+                theirs.then_some(owner)
+            }
+            _ => None,
+        };
         let user = if own_user {
             let block = self.block(entry.tenant)?;
             let map = vec![wire::IdMap { inside: 0, outside: block.base, size: block.size }];
-            wire::UserNamespace::Own { uids: map.clone(), gids: map }
+            match owner {
+                Some(owner) => {
+                    let fd = inside::namespace_of(owner.shim.pid(), "user").doing(|| "opening the other's user namespace".to_owned())?;
+                    wire::UserNamespace::Join { fd: fds.add(fd), uids: map.clone(), gids: map }
+                }
+                None => wire::UserNamespace::Own { uids: map.clone(), gids: map },
+            }
         } else {
             wire::UserNamespace::Host
         };

@@ -7,7 +7,7 @@
 use super::effective::NetworkMode;
 use super::record::{Entry, Failure, Live};
 use super::request::{Changed, RemoveOptions};
-use super::spec::{ContainerPort, HostPort, RestartPolicy};
+use super::spec::RestartPolicy;
 use super::view::{Finished, Running, State};
 use super::zygote::Zygote;
 use crate::audit;
@@ -371,16 +371,12 @@ impl Engine {
             let record = entry.record();
             (record.name.clone(), record.mutable.networks.clone())
         };
-        let mut ports: BTreeMap<ContainerPort, Vec<HostPort>> = BTreeMap::new();
-        for request in &spec.network.ports {
-            ports.entry(request.container).or_default().push(request.host.clone());
-        }
         let first = match &spec.network.mode {
             NetworkMode::Network(first) => first.clone(),
             _ => return Ok(list),
         };
         let mut order: Vec<_> = joined.into_iter().collect();
-        // The first network asked for is eth0 and has the ports.
+        // The first network asked for is eth0.
         order.sort_by_key(|(name, _)| (*name != first && !(first == "default" && name == "bridge"), name.clone()));
         for (_, joined) in order {
             let request = AttachRequest {
@@ -389,7 +385,7 @@ impl Engine {
                 hostname: spec.host.hostname.clone(),
                 endpoint: joined.spec,
                 extra_names: Vec::new(),
-                ports: std::mem::take(&mut ports),
+                ports: BTreeMap::new(),
                 prepared: veth.clone(),
             };
             match self.networks_handle().reserve(entry.tenant, &joined.network, request).await {
@@ -404,6 +400,24 @@ impl Engine {
                     Undo::new(self, list);
                     return Err(error);
                 }
+            }
+        }
+        // Where the default route will be is known only now.
+        match self.networks_handle().publish(&entry.id, &super::networking::asked_ports(entry)).await {
+            Ok(None) => {}
+            Ok(Some(placed)) => {
+                for now in placed.changed {
+                    if let Some(one) = list.iter_mut().find(|one| one.attachment.endpoint == now.endpoint) {
+                        one.attachment = now;
+                    }
+                }
+                if let Some(one) = list.first_mut() {
+                    one.sockets = placed.sockets;
+                }
+            }
+            Err(error) => {
+                Undo::new(self, list);
+                return Err(error);
             }
         }
         Ok(list)

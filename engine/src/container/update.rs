@@ -1,15 +1,13 @@
 //! `update`, `rename`, `resize`, `connect`, `disconnect`: what people change in a container that is there. An update is
 //! judged as a new create would be: what could not have been made cannot be arrived at.
 
-use super::record::Joined;
 use super::spec::{EndpointSpec, Resources, RestartPolicy};
 use super::view::State;
 use crate::cgroup::{self, Occasion};
 use crate::container::effective::NetworkMode;
 use crate::engine::Engine;
-use crate::network::AttachRequest;
 use crate::policy::Action;
-use crate::{Doing, Error, Result, Subject};
+use crate::{Error, Result, Subject};
 
 const ONE_IS_NONE: &str = "container cannot be connected to multiple networks with one of the networks in private (none) mode";
 
@@ -182,31 +180,6 @@ impl Engine {
         .await
     }
 
-    async fn join_now(
-        &self,
-        entry: &std::sync::Arc<super::record::Entry>,
-        network: &crate::network::Network,
-        spec: EndpointSpec,
-    ) -> Result<()> {
-        let name = entry.record().name.clone();
-        if let Some(up) = entry.up() {
-            let netns = crate::sys::inside::namespace_of(up.shim.pid(), "net").doing(|| "opening its network namespace".to_owned())?;
-            let request = AttachRequest {
-                container: entry.id.clone(),
-                name: name.clone(),
-                hostname: entry.fixed.effective.host.hostname.clone(),
-                endpoint: spec.clone(),
-                extra_names: vec![entry.id.short().to_owned()],
-                ports: std::collections::BTreeMap::new(),
-                prepared: None,
-            };
-            self.networks_handle().attach(entry.tenant, &network.id, request, netns).await?;
-        }
-        let mut after = entry.record().mutable.clone();
-        after.networks.insert(network.spec.name.clone(), Joined { network: network.id.clone(), spec });
-        self.save_mutable(entry, name, after).await
-    }
-
     /// Takes a container out of a network. `force`: also one that is not there any more.
     ///
     /// # Errors
@@ -246,11 +219,7 @@ impl Engine {
             }
             let audit = engine.audit().intent_alone(&crate::audit::Entry::of(&who, "network.disconnect", &name)).await?;
             let done = async {
-                for one in engine.networks_handle().attachments(&entry.id) {
-                    if one.network == network.id {
-                        engine.networks_handle().detach(&one.endpoint).await?;
-                    }
-                }
+                engine.leave_now(&entry, &network.id).await?;
                 let current = entry.record().name.clone();
                 engine.save_mutable(&entry, current, after).await
             }
@@ -263,7 +232,7 @@ impl Engine {
         .await
     }
 
-    async fn save_mutable(&self, entry: &super::record::Entry, name: String, after: super::record::Mutable) -> Result<()> {
+    pub(super) async fn save_mutable(&self, entry: &super::record::Entry, name: String, after: super::record::Mutable) -> Result<()> {
         let mut tx = self.inventory().begin().await?;
         crate::inventory::containers::set_mutable(&mut tx, &entry.id, &name, &after).await?;
         crate::inventory::commit(tx).await?;

@@ -496,7 +496,7 @@ impl Networks {
 
 /// Old UDP flows of an attachment's published ports go where they went before: have them forgotten. A kernel that cannot
 /// (before 5.8) forgets them by itself after half a minute of silence.
-fn forget_flows(kernel: &mut Kernel, a: &Attachment, gone: bool) {
+pub(super) fn forget_flows(kernel: &mut Kernel, a: &Attachment, gone: bool) {
     let udp = a.ports.iter().filter(|p| p.container.protocol == Protocol::Udp && !p.ip.is_loopback());
     let udp: Vec<(IpAddr, u16)> = udp.map(|p| (p.ip, p.port)).collect();
     if udp.is_empty() {

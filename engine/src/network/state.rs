@@ -344,6 +344,14 @@ impl State {
         ids.iter().filter_map(|id| self.endpoints.get(id)).map(|e| &e.attachment).collect()
     }
 
+    /// The attachment at which a container's ports are published: its default route's, for answers leave there; else the first
+    /// that can.
+    pub fn publisher(&self, container: &ContainerId) -> Option<&Attachment> {
+        let can = |a: &&Attachment| self.networks.get(&a.network).is_some_and(|n| n.is_bridge() && !n.row.spec.internal);
+        let by_route = [true, false].into_iter().filter_map(|v4| self.gateway(container, v4)).find(can);
+        by_route.or_else(|| self.attachments(container).into_iter().find(can))
+    }
+
     /// The attachment that gives a container its default route: the highest priority, then the first by network name.
     pub fn gateway(&self, container: &ContainerId, v4: bool) -> Option<&Attachment> {
         let has = |a: &&Attachment| if v4 { a.gateway4.is_some() } else { a.gateway6.is_some() };

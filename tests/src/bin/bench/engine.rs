@@ -174,13 +174,18 @@ impl Engine {
         made["Id"].as_str().expect("a container's id").to_owned()
     }
 
-    fn must(&self, api: &mut Connection, method: &str, path: &str, body: Option<&str>) -> Vec<u8> {
+    /// What its memory is counted of.
+    pub fn pids(&self) -> Vec<i32> {
+        (self.processes)()
+    }
+
+    pub(super) fn must(&self, api: &mut Connection, method: &str, path: &str, body: Option<&str>) -> Vec<u8> {
         let answer = api.send(method, path, body).unwrap_or_else(|e| panic!("{}: {method} {path}: {e}", self.name));
         assert!(answer.status < 400, "{}: {method} {path}: {} {}", self.name, answer.status, answer.text());
         answer.body
     }
 
-    fn connect(&self) -> Connection {
+    pub(super) fn connect(&self) -> Connection {
         Connection::open(&self.socket).unwrap_or_else(|e| panic!("{}: {e}", self.name))
     }
 

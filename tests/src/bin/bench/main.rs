@@ -1,4 +1,4 @@
-//! The benchmark: Wharf beside its peers, in one run, as ratios. `cargo run --release -p e2e --bin bench [NAME…] [--rounds N]`
+//! The benchmark: Wharf beside its peers, in one run, as ratios. `cargo run --release -p e2e --bin bench [NAME…] [--rounds N] [--many N]`
 //! as root. Every measurement alternates between the engines, so that what else the machine does falls on all of them; each is
 //! made twice, close together and 100 ms apart, because an idle kernel is slower. `WHARF_BIN` names another server to measure.
 //!
@@ -7,6 +7,7 @@
 mod engine;
 mod floor;
 mod measure;
+mod network;
 
 use e2e::{Options, Server, peer};
 use engine::Engine;
@@ -94,6 +95,8 @@ fn main() {
         Row::rates("log written, MB/s", &written, 8.0).print();
         Row::rates("log read by API, MB/s", &read, 10.0).print();
     }
+    let many = arguments.iter().position(|a| a == "--many").and_then(|at| arguments.get(at + 1)?.parse().ok()).unwrap_or(300);
+    network::measure(&bench, &wants, many);
     println!(
         "\nmedians of {rounds} rounds. dockerd, podman: how many times better Wharf is; floor: how many times its bare system calls Wharf takes"
     );

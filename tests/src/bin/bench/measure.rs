@@ -91,6 +91,11 @@ impl Row {
         Self { name: name.to_owned(), pace: "", floor: None, wharf, dockerd, podman: None, more_is_better: true, goal: Some(goal) }
     }
 
+    /// The same with the bare thing beside it.
+    pub fn beside(self, floor: f64) -> Self {
+        Self { floor: Some(floor), ..self }
+    }
+
     /// Shows it.
     pub fn print(&self) {
         let cell =
