@@ -28,17 +28,26 @@ impl Engine {
                 Ok(spec) => spec,
                 Err(denied) => return Err(engine.denied(&who, Action::NetworkCreate.as_str(), &spec.name, denied).await),
             };
-            let have = engine.networks_handle().list(who.tenant).await?.iter().filter(|n| !n.predefined).count() as u64;
+            let have = engine.networks_handle().count(who.tenant);
             standing.quota.room(Counted::Networks, have, 1)?;
             let row = audit::Entry::of(&who, Action::NetworkCreate.as_str(), &spec.name).authorized(spec.hash(), spec.rule());
-            let intent = engine.audit().intent_alone(&row).await?;
-            let made = engine.networks_handle().create(who.tenant, (*spec).clone()).await;
+            let networks = engine.networks_handle();
+            let planned = match networks.create_begin(who.tenant, (*spec).clone()).await {
+                Ok(planned) => planned,
+                Err(error) => return engine.failed(&row, error).await,
+            };
+            // What is about to be done, and the network's row, in one.
+            let mut tx = engine.inventory().begin().await?;
+            let intent = engine.audit().intent(&mut tx, &row).await?;
+            networks.record_new(&mut tx, &planned).await?;
+            crate::inventory::commit(tx).await?;
+            let made = networks.create_end(planned).await;
             engine.audit().outcome(intent, &made).await;
-            let (id, warning) = made?;
+            let id = made?;
             let driver = if spec.driver.is_empty() { "bridge" } else { &spec.driver };
             let attributes = [("name".to_owned(), spec.name.clone()), ("type".to_owned(), driver.to_owned())].into();
             engine.tell(who.tenant, "network", "create", id.as_str(), attributes);
-            Ok((id, warning))
+            Ok((id, String::new()))
         })
         .await
     }
@@ -116,8 +125,28 @@ impl Engine {
         self.uncancelled(who, move |engine, who| async move { engine.drop_network(&who, Action::NetworkRemove, &name).await }).await
     }
 
+    /// Records what was asked and came to nothing.
+    async fn failed<T>(&self, row: &audit::Entry, error: crate::Error) -> Result<T> {
+        let intent = self.audit().intent_alone(row).await?;
+        let outcome = Err(error);
+        self.audit().outcome(intent, &outcome).await;
+        outcome
+    }
+
     async fn drop_network(&self, who: &Subject, action: Action, name: &str) -> Result<()> {
-        let removed = self.audited(who, action, name, self.networks_handle().remove(who.tenant, name)).await?;
+        self.judge(who, action).await?;
+        let (networks, row) = (self.networks_handle(), audit::Entry::of(who, action.as_str(), name));
+        let going = match networks.remove_begin(who.tenant, name).await {
+            Ok(going) => going,
+            Err(error) => return self.failed(&row, error).await,
+        };
+        let mut tx = self.inventory().begin().await?;
+        let intent = self.audit().intent(&mut tx, &row).await?;
+        networks.record_removal(&mut tx, &going).await?;
+        crate::inventory::commit(tx).await?;
+        let removed = networks.remove_end(going).await;
+        self.audit().outcome(intent, &removed).await;
+        let removed = removed?;
         let attributes = [("name".to_owned(), removed.spec.name), ("type".to_owned(), removed.spec.driver)].into();
         self.tell(who.tenant, "network", "destroy", removed.id.as_str(), attributes);
         Ok(())

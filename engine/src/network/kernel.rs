@@ -4,6 +4,7 @@
 
 use super::firewall::Firewall;
 use super::forwarding::Forwarding;
+use super::host_routes::HostRoutes;
 use super::link::Routes;
 use crate::{Doing, Error, Result};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -22,6 +23,8 @@ pub struct Kernel {
     home: OwnedFd,
     /// Links of the host.
     pub routes: Routes,
+    /// Where the host's own routes go.
+    pub host_routes: HostRoutes,
     /// Our tables.
     pub firewall: Firewall,
     /// What we switched on.
@@ -34,7 +37,8 @@ impl Kernel {
     fn open(table: String, prefixes: [String; 2], switched: PathBuf) -> io::Result<Self> {
         let home = File::open("/proc/thread-self/ns/net")?.into();
         let firewall = Firewall::open(table, prefixes[1].clone())?;
-        Ok(Self { home, routes: Routes::open()?, firewall, forwarding: Forwarding::load(switched)?, prefixes })
+        let host_routes = HostRoutes::open(prefixes.clone())?;
+        Ok(Self { home, routes: Routes::open()?, host_routes, firewall, forwarding: Forwarding::load(switched)?, prefixes })
     }
 
     /// The namespace that the thread lives in.

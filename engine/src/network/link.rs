@@ -375,9 +375,9 @@ impl Routes {
         Ok(None)
     }
 
-    /// Destinations of all routes and addresses of all interfaces, but not the default route and not those over
-    /// interfaces that `ours` names.
-    pub fn busy(&mut self, ours: &[u32]) -> io::Result<Vec<Cidr>> {
+    /// Destinations of all routes and addresses of all interfaces, but not the default route, link-local and multicast ones,
+    /// and those over interfaces that `ours` names.
+    pub fn busy(&mut self, ours: &std::collections::HashSet<u32>) -> io::Result<Vec<Cidr>> {
         let mut busy = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut request = RouteMessage::default();
@@ -397,7 +397,8 @@ impl Routes {
                     RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::V6(*ip)),
                     _ => None,
                 });
-                busy.extend(to.and_then(|ip| Cidr::new(ip, length).ok()));
+                let local = |ip: &IpAddr| matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local() || ip.is_multicast());
+                busy.extend(to.filter(|ip| !local(ip)).and_then(|ip| Cidr::new(ip, length).ok()));
             }
         }
         Ok(busy)

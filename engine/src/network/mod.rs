@@ -6,12 +6,14 @@
 
 mod attach;
 mod child;
+mod create;
 mod dns;
 mod endpoint;
 mod explain;
 mod facade;
 mod firewall;
 mod forwarding;
+mod host_routes;
 mod ipam;
 mod kernel;
 pub mod link;

@@ -5,12 +5,11 @@ use super::child::{self, Child};
 use super::dns;
 use super::kernel::{self, Kernel, KernelThread};
 use super::link;
-use super::plan;
 use super::state::{BridgeFacts, Net, State};
 use super::{Network, NetworkSpec, PortUse};
 use crate::id::{NetworkId, TenantId};
-use crate::inventory::Inventory;
 use crate::inventory::networks::{self as rows, NetworkRow};
+use crate::inventory::{Inventory, Tx};
 use crate::{Doing, Error, Instance, Result};
 use jiff::Timestamp;
 use std::io;
@@ -28,12 +27,12 @@ pub(super) struct Inner {
     /// The name of our nft tables.
     pub table: String,
     /// Where automatic subnets begin to be looked for.
-    start: usize,
+    pub(super) start: usize,
     pub inventory: Inventory,
     pub kernel: KernelThread,
     state: Mutex<State>,
     /// Held while networks come and go: names and subnets are decided by one at a time.
-    changing: tokio::sync::Mutex<()>,
+    pub(super) changing: Arc<tokio::sync::Mutex<()>>,
     pub dns: dns::Server,
 }
 
@@ -85,7 +84,7 @@ impl Networks {
         let start = if instance.name() == "wharf" { 0 } else { usize::from_str_radix(&tag, 16).unwrap_or(0) };
         let attachments = rows::endpoints(&inventory).await?;
         let table = instance.name();
-        let inner = Inner { tag, table, start, inventory, kernel, state: Mutex::new(state), changing: tokio::sync::Mutex::new(()), dns };
+        let inner = Inner { tag, table, start, inventory, kernel, state: Mutex::new(state), changing: Arc::default(), dns };
         let networks = Self(Arc::new(inner));
         networks.restore(attachments);
         let inner = networks.0.clone();
@@ -95,97 +94,9 @@ impl Networks {
         Ok(networks)
     }
 
-    /// Makes a network; the text is a warning, usually empty.
-    ///
-    /// # Errors
-    /// `Conflict` for a taken name, `Forbidden` for overlapping subnets (as Docker's 403), `Invalid` for bad input.
-    pub async fn create(&self, tenant: TenantId, spec: NetworkSpec) -> Result<(NetworkId, String)> {
-        let name = spec.name.clone();
-        // dockerd takes any text; a space is the one character outside of container names that clients make use of.
-        let in_name = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-' | b' ');
-        if name.is_empty() || name.len() > 255 || name.trim() != name || !name.bytes().all(in_name) {
-            return Err(Error::invalid(format!("invalid network name {name:?}: expected letters, digits and _ . - with spaces between")));
-        }
-        self.ensure_predefined(tenant).await?;
-        let _one_at_a_time = self.0.changing.lock().await;
-        if ["bridge", "host", "none", "default"].contains(&name.as_str()) {
-            return Err(Error::forbidden(format!("operation is not permitted on predefined {name} network ")));
-        }
-        if self.0.state().names.contains_key(&(tenant, name.clone())) {
-            return Err(Error::conflict(format!("network with name {name} already exists")));
-        }
-        let id = self.make(tenant, spec, false).await?;
-        Ok((id, String::new()))
-    }
-
-    /// Plans, writes and makes a bridge network. `changing` is held.
-    async fn make(&self, tenant: TenantId, spec: NetworkSpec, predefined: bool) -> Result<NetworkId> {
-        // A subnet that is named for a network on the host's wire is that wire's: the host has a route to it.
-        let on_the_wire = child::is_child(&spec) && spec.ipam.iter().any(|p| !p.subnet.is_empty());
-        let mut busy = match on_the_wire {
-            true => Vec::new(),
-            false => self.0.kernel.run(|k| k.routes.busy(&[]).doing(|| "reading the host's routes".to_owned())).await?,
-        };
-        busy.extend(self.0.state().subnets());
-        let plan = plan::plan(spec, &busy, &self.0.tag, self.0.start)?;
-        let id = NetworkId::random();
-        let child = child::child(&plan.spec)?;
-        let own = format!("{}{}", self.0.bridge_prefix(), &id.as_str()[..8]);
-        let ifname = match &child {
-            Some(child) => self.make_parent(child, own).await?,
-            None => plan.bridge.ifname.clone().unwrap_or(own),
-        };
-        let row = NetworkRow { id, tenant, ifname, predefined, spec: plan.spec, chosen: plan.chosen, created: Timestamp::now() };
-        let id = row.id.clone();
-        let chosen_name = plan.bridge.ifname.is_some();
-        let mut net = Net { row: row.clone(), bridge: plan.bridge, child, index: None, v4: plan.v4, v6: plan.v6 };
-        let (facts, elements) = (net.facts(), net.elements());
-        if net.is_bridge() {
-            net.index = Some(self.0.kernel.run(move |kernel| make_bridge(kernel, &facts, chosen_name)).await?);
-        }
-        self.0.state().insert(net);
-        let inner = self.0.clone();
-        let made = async {
-            self.0.kernel.run(move |kernel| inner.change(kernel, &[], &elements)).await?;
-            let mut tx = self.0.inventory.begin().await?;
-            rows::insert(&mut tx, &row).await?;
-            tx.commit().await.doing(|| format!("writing network {}", row.spec.name))
-        };
-        if let Err(error) = made.await {
-            let net = self.0.state().remove(&id);
-            if let Some(net) = net {
-                self.unmake(net).await?;
-            }
-            return Err(error);
-        }
-        Ok(id)
-    }
-
-    /// What a macvlan or ipvlan network stands on; returns the name of what was made for it: a dummy or a VLAN, else nothing.
-    async fn make_parent(&self, child: &Child, own: String) -> Result<String> {
-        {
-            let state = self.0.state();
-            let ours = |name: &str| name.starts_with(&self.0.bridge_prefix()) || name.starts_with(&self.0.veth_prefix());
-            if ours(&child.parent) || state.networks.values().any(|n| n.is_bridge() && n.row.ifname == child.parent) {
-                return Err(Error::forbidden(format!("the parent interface {} is a bridge of this server", child.parent)));
-            }
-            for other in state.networks.values() {
-                if let Some(there) = &other.child {
-                    child::conflict(child, there, &other.row.spec.name)?;
-                }
-            }
-        }
-        let (child, name) = (child.clone(), if child.parent.is_empty() { own } else { child.parent.clone() });
-        let made = {
-            let name = name.clone();
-            self.0.kernel.run(move |kernel| child::make_parent(kernel, &child, &name)).await?
-        };
-        Ok(if made { name } else { String::new() })
-    }
-
     /// Removes a network's bridge, which is no longer in the state. Returns before the kernel has: it waits tens of
     /// milliseconds for its readers. Whoever wants the subnet next comes after it in the queue.
-    async fn unmake(&self, net: Net) -> Result<()> {
+    pub(super) async fn unmake(&self, net: Net) -> Result<()> {
         if net.row.ifname.is_empty() {
             return Ok(());
         }
@@ -204,7 +115,7 @@ impl Networks {
     }
 
     /// The three networks that every tenant has, made when they are first asked for.
-    async fn ensure_predefined(&self, tenant: TenantId) -> Result<()> {
+    pub(super) async fn ensure_predefined(&self, tenant: TenantId) -> Result<()> {
         let has = |name: &str| self.0.state().names.contains_key(&(tenant, name.to_owned()));
         if has("bridge") && has("host") && has("none") {
             return Ok(());
@@ -212,7 +123,8 @@ impl Networks {
         let _one_at_a_time = self.0.changing.lock().await;
         if !has("bridge") {
             let spec = NetworkSpec { name: "bridge".to_owned(), ..Default::default() };
-            self.make(tenant, spec, true).await?;
+            let planned = self.plan(tenant, spec, true).await?;
+            self.make_alone(planned).await?;
         }
         for (name, driver) in [("host", "host"), ("none", "null")] {
             if has(name) {
@@ -269,6 +181,11 @@ impl Networks {
         state.find(tenant, name).map(|net| state.view(net)).ok_or_else(|| not_found(name))
     }
 
+    /// How many networks of its own a tenant has.
+    pub fn count(&self, tenant: TenantId) -> u64 {
+        self.0.state().networks.values().filter(|n| n.row.tenant == tenant && !n.row.predefined).count() as u64
+    }
+
     /// The id of a network that is there.
     pub fn id_of(&self, tenant: TenantId, name: &str) -> Option<NetworkId> {
         self.0.state().find(tenant, name).map(|net| net.row.id.clone())
@@ -291,33 +208,52 @@ impl Networks {
     /// # Errors
     /// `Forbidden` with Docker's "has active endpoints", or for a predefined network.
     pub async fn remove(&self, tenant: TenantId, name: &str) -> Result<Network> {
+        let going = self.remove_begin(tenant, name).await?;
+        let mut tx = self.0.inventory.begin().await?;
+        self.record_removal(&mut tx, &going).await?;
+        tx.commit().await.doing(|| format!("removing network {name}"))?;
+        self.remove_end(going).await
+    }
+
+    /// Takes a network that nobody is in out of the state: from here on nobody can join it. Dropped instead of ended, it is
+    /// put back.
+    ///
+    /// # Errors
+    /// As [`Self::remove`].
+    pub async fn remove_begin(&self, tenant: TenantId, name: &str) -> Result<Going> {
         self.ensure_predefined(tenant).await?;
-        let _one_at_a_time = self.0.changing.lock().await;
-        let (view, net) = {
-            let mut state = self.0.state();
-            let net = state.find(tenant, name).ok_or_else(|| not_found(name))?;
-            let view = state.view(net);
-            if view.predefined {
-                return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", view.spec.name)));
-            }
-            if let Some(member) = view.containers.values().next() {
-                let (n, e) = (&member.name, member.endpoint.short());
-                return Err(Error::forbidden(format!(
-                    "error while removing network: network {} has active endpoints (name:{n:?} id:{e:?})",
-                    view.spec.name
-                )));
-            }
-            // From here on nobody can join it.
-            (view.clone(), state.remove(&view.id))
-        };
-        let Some(net) = net else { return Err(not_found(name)) };
-        // The row first: should we die before the bridge is gone, `adopt` finds an orphan and removes it.
-        if let Err(error) = self.delete_row(&view.id).await {
-            self.0.state().insert(net);
-            return Err(error);
+        let one_at_a_time = self.0.changing.clone().lock_owned().await;
+        let mut state = self.0.state();
+        let net = state.find(tenant, name).ok_or_else(|| not_found(name))?;
+        let view = state.view(net);
+        if view.predefined {
+            return Err(Error::forbidden(format!("{} is a pre-defined network and cannot be removed", view.spec.name)));
         }
-        self.unmake(net).await?;
-        Ok(view)
+        if let Some(member) = view.containers.values().next() {
+            let (n, e) = (&member.name, member.endpoint.short());
+            return Err(Error::forbidden(format!(
+                "error while removing network: network {} has active endpoints (name:{n:?} id:{e:?})",
+                view.spec.name
+            )));
+        }
+        let net = state.remove(&view.id);
+        drop(state);
+        Ok(Going { view, net, inner: self.0.clone(), _one_at_a_time: one_at_a_time })
+    }
+
+    /// Removes its rows in the caller's transaction. Should we die before the bridge is gone, `adopt` finds an orphan.
+    pub async fn record_removal(&self, tx: &mut Tx, going: &Going) -> Result<()> {
+        // Those whose teardown has not written its rows yet.
+        rows::delete_endpoints_of(tx, &going.view.id).await?;
+        rows::delete(tx, &going.view.id).await
+    }
+
+    /// Removes the bridge of a network whose rows are gone.
+    pub async fn remove_end(&self, mut going: Going) -> Result<Network> {
+        if let Some(net) = going.net.take() {
+            self.unmake(net).await?;
+        }
+        Ok(going.view.clone())
     }
 
     async fn delete_row(&self, id: &NetworkId) -> Result<()> {
@@ -391,6 +327,30 @@ impl Networks {
         let state = self.0.state();
         let own = |container: &crate::ContainerId| state.attachments(container).iter().any(|a| a.tenant == tenant);
         state.ports.all().into_iter().filter(|u| own(&u.container)).collect()
+    }
+}
+
+/// A network that is being removed: out of the state, its rows and its bridge still there.
+#[derive(Debug)]
+pub struct Going {
+    view: Network,
+    net: Option<Net>,
+    inner: Arc<Inner>,
+    _one_at_a_time: tokio::sync::OwnedMutexGuard<()>,
+}
+
+impl Going {
+    /// What it was.
+    pub fn network(&self) -> &Network {
+        &self.view
+    }
+}
+
+impl Drop for Going {
+    fn drop(&mut self) {
+        if let Some(net) = self.net.take() {
+            self.inner.state().insert(net);
+        }
     }
 }
 
@@ -504,6 +464,7 @@ pub(super) fn make_bridge(kernel: &mut Kernel, facts: &BridgeFacts, must_be_new:
     }
     let made = kernel.routes.link(name).doing(doing)?.ok_or_else(|| Error::internal(doing(), io::Error::from_raw_os_error(libc::ENODEV)));
     let index = made?.index;
+    kernel.host_routes.own(index);
     // Nobody's router advertisement configures our bridges, and a network without IPv6 has none at all (CVE-2020-13401,
     // CVE-2024-32473).
     kernel::set(&format!("ipv6/conf/{name}/accept_ra"), "0").doing(doing)?;

@@ -9,7 +9,7 @@ mod foreign;
 mod rules;
 mod wire;
 
-pub use wire::{Family, Netfilter, messages, text};
+pub use wire::{Family, Netfilter, attribute, messages, text};
 
 use super::ipam::Cidr;
 use crate::container::spec::Protocol;
