@@ -18,7 +18,9 @@ const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const IFF_UP: u32 = 1;
 const IFLA_IFNAME: u16 = 3;
+const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
+const AF_INET6: u8 = 10;
 
 /// The host's routes.
 #[derive(Debug)]
@@ -82,7 +84,12 @@ impl HostRoutes {
         let number = |bytes: &[u8]| bytes.get(0..4).and_then(|b| b.try_into().ok()).map(u32::from_ne_bytes);
         match kind {
             RTM_NEWROUTE | RTM_DELROUTE => {
-                // struct rtmsg is 12 bytes.
+                // struct rtmsg is 12 bytes, of which the first is the family. Every interface comes with link-local and multicast routes
+                // of IPv6, which are nobody's subnet.
+                let to = payload.get(12..).and_then(|attributes| attribute(attributes, RTA_DST)).unwrap_or_default();
+                if payload.first() == Some(&AF_INET6) && matches!(to, [0xff, ..] | [0xfe, 0x80..=0xbf, ..]) {
+                    return false;
+                }
                 let out = payload.get(12..).and_then(|attributes| attribute(attributes, RTA_OIF)).and_then(number);
                 out.is_none_or(|index| !self.own.contains(&index))
             }

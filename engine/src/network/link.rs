@@ -262,6 +262,8 @@ pub fn add_device_route(index: u32, v4: bool) -> Request {
 #[derive(Debug)]
 pub struct Routes {
     socket: Socket,
+    /// Bytes to and from the kernel: what scales must not grow with.
+    pub carried: usize,
 }
 
 impl Routes {
@@ -269,7 +271,7 @@ impl Routes {
     pub fn open() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
         socket.bind_auto()?;
-        Ok(Self { socket })
+        Ok(Self { socket, carried: 0 })
     }
 
     /// Has the kernel do all of these, in order; all are tried.
@@ -286,7 +288,7 @@ impl Routes {
         if count == 0 {
             return Ok(());
         }
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         let mut first = None;
         let mut answered = 0;
         while answered < count {
@@ -304,7 +306,7 @@ impl Routes {
 
     fn receive(&mut self) -> io::Result<Vec<NetlinkMessage<RouteNetlinkMessage>>> {
         let mut buffer = Vec::with_capacity(64 * 1024);
-        self.socket.recv(&mut buffer, 0)?;
+        self.carried += self.socket.recv(&mut buffer, 0)?;
         let mut messages = Vec::new();
         let mut rest = &buffer[..];
         while rest.len() >= 16 {
@@ -321,7 +323,7 @@ impl Routes {
     fn dump(&mut self, payload: RouteNetlinkMessage) -> io::Result<Vec<RouteNetlinkMessage>> {
         let mut bytes = Vec::new();
         append(&mut bytes, payload, NLM_F_REQUEST | NLM_F_DUMP, 1);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         let mut all = Vec::new();
         loop {
             for message in self.receive()? {
@@ -363,7 +365,7 @@ impl Routes {
     fn get_link(&mut self, which: LinkMessage) -> io::Result<Option<Link>> {
         let mut bytes = Vec::new();
         append(&mut bytes, RouteNetlinkMessage::GetLink(which), NLM_F_REQUEST, 1);
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         for message in self.receive()? {
             match message.payload {
                 NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => return Ok(Link::parse(&link)),

@@ -8,6 +8,7 @@ use super::plan::{self, Bridge, Subnet, link_local, parse_mac};
 use super::ports::Ledger;
 use super::{Attachment, Network, NetworkMember, NetworkSpec, Prepared};
 use crate::Result;
+use crate::container::spec::Protocol;
 use crate::id::{ContainerId, EndpointId, NetworkId, TenantId};
 use crate::inventory::networks::NetworkRow;
 use std::collections::HashMap;
@@ -292,14 +293,27 @@ impl State {
     /// The addresses of a name (lower case) as a container sees it: in the first of its networks that knows it, also as
     /// `name.network`.
     pub fn resolve(&self, container: &ContainerId, name: &str) -> Option<Vec<IpAddr>> {
-        self.attachments(container).into_iter().find_map(|a| {
+        self.containers.get(container)?.iter().find_map(|id| {
+            let a = &self.endpoints.get(id)?.attachment;
             let names = self.dns.get(&a.network)?;
             let alias = a.links.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map(|(_, to)| to.to_ascii_lowercase());
             let name = alias.as_deref().unwrap_or(name);
-            let network = self.networks.get(&a.network)?.row.spec.name.to_ascii_lowercase();
-            let holders = names.get(name).or_else(|| names.get(name.strip_suffix(&network)?.strip_suffix('.')?))?;
+            let holders = names.get(name).or_else(|| {
+                // `web.network`; network names may have dots of their own.
+                let network = &self.networks.get(&a.network)?.row.spec.name;
+                let at = name.len().checked_sub(network.len() + 1).filter(|at| name.as_bytes().get(*at) == Some(&b'.'))?;
+                names.get(name.get(..at)?).filter(|_| name.get(at + 1..).is_some_and(|n| n.eq_ignore_ascii_case(network)))
+            })?;
             Some(holders.iter().filter_map(|id| self.endpoints.get(id)).flat_map(|e| addresses(&e.attachment)).collect())
         })
+    }
+
+    /// The container ports that those with a name publish.
+    pub fn published(&self, container: &ContainerId, name: &str, protocol: Protocol) -> Vec<u16> {
+        let holders = self.resolve(container, name).unwrap_or_default();
+        let of_name = self.endpoints.values().map(|e| &e.attachment).filter(|a| addresses(a).iter().any(|ip| holders.contains(ip)));
+        let ports = of_name.flat_map(|a| self.attachments(&a.container)).flat_map(|a| &a.ports);
+        ports.filter(|p| p.container.protocol == protocol).map(|p| p.container.port).collect()
     }
 
     /// The name of an address in a container's networks: `web.network`.

@@ -667,15 +667,33 @@ fn sec_g4_an_internal_network_asks_nobody_outside() {
     });
 }
 
-/// Prints what joining costs; run with `--nocapture`. Asserts nothing about time.
+/// What was carried to and from the kernel: by route sockets, by nf_tables'.
+async fn carried(n: &Networks) -> (usize, usize) {
+    n.0.kernel.run(|k| Ok((k.routes.carried, k.firewall.carried()))).await.unwrap()
+}
+
+/// What `work` has carried.
+async fn cost<T>(n: &Networks, work: impl Future<Output = T>) -> (T, (usize, usize)) {
+    let before = carried(n).await;
+    let made = work.await;
+    let after = carried(n).await;
+    (made, (after.0 - before.0, after.1 - before.1))
+}
+
+/// The last of many costs what the first does, in bytes to and from the kernel: nothing is listed, nothing rewritten.
+/// Prints the times; run with `--nocapture`. Asserts nothing about time.
 #[test]
 fn many_containers_and_networks() {
     on_host(|host| async move {
         let n = &host.networks;
         let started = std::time::Instant::now();
+        let mut costs = Vec::new();
         for i in 0..100 {
-            n.create(TenantId(1), spec(&format!("n{i}"))).await.unwrap();
+            costs.push(cost(n, n.create(TenantId(1), spec(&format!("n{i}")))).await.1);
         }
+        let same = |first: (usize, usize), last: (usize, usize)| last.0 <= first.0 + 16 && last.1 <= first.1 + 16;
+        // The very first reads the host's routes and makes the tenant's default networks.
+        assert!(same(costs[1], costs[99]), "network create: {:?}, then {:?}", costs[1], costs[99]);
         println!("network create: {:?} each", started.elapsed() / 100);
         let network = n.get(TenantId(1), "n0").await.unwrap().id;
         let mut guests = Vec::new();
@@ -692,22 +710,31 @@ fn many_containers_and_networks() {
                 prepared: None,
             };
             let started = std::time::Instant::now();
-            let reserved = n.reserve(TenantId(1), &network, request).await.unwrap();
-            n.join(&reserved.attachment, netns.try_clone().unwrap()).await.unwrap();
+            let joined = async {
+                let reserved = n.reserve(TenantId(1), &network, request).await.unwrap();
+                n.join(&reserved.attachment, netns.try_clone().unwrap()).await.unwrap();
+                reserved
+            };
+            let (reserved, bytes) = cost(n, joined).await;
+            costs.push(bytes);
             spent += started.elapsed();
             if i >= 250 {
                 last += started.elapsed();
             }
             guests.push((reserved.attachment.container.clone(), reserved.attachment.endpoint.clone(), netns));
         }
+        let joins = &costs[100..];
+        assert!(same(joins[0], joins[299]), "join: {:?}, then {:?}", joins[0], joins[299]);
         println!("reserve + join with a port: {:?} each, {:?} for each of the last 50", spent / 300, last / 50);
         let addresses: std::collections::HashSet<_> =
             n.get(TenantId(1), "n0").await.unwrap().containers.into_values().map(|m| m.ipv4).collect();
         assert_eq!(addresses.len(), 300);
         let started = std::time::Instant::now();
+        let mut costs = Vec::new();
         for (_, endpoint, _) in &guests[..30] {
-            n.detach(endpoint).await.unwrap();
+            costs.push(cost(n, n.detach(endpoint)).await.1);
         }
+        assert!(same(costs[0], costs[29]), "detach: {:?}, then {:?}", costs[0], costs[29]);
         println!("detach of 30 running: {:?} each", started.elapsed() / 30);
         let started = std::time::Instant::now();
         for (container, _, _) in &guests {
@@ -716,9 +743,18 @@ fn many_containers_and_networks() {
         println!("detach of 270 ended: {:?} each", started.elapsed() / 270);
         assert!(n.ports(TenantId(1)).is_empty());
         let started = std::time::Instant::now();
+        let mut costs = Vec::new();
         for i in 0..100 {
-            n.remove(TenantId(1), &format!("n{i}")).await.unwrap();
+            costs.push(cost(n, n.remove(TenantId(1), &format!("n{i}"))).await.1);
         }
+        assert!(same(costs[0], costs[99]), "network remove: {:?}, then {:?}", costs[0], costs[99]);
+        // Coming and going has nobody read the host's routes again; what others change does.
+        let (_, again) = cost(n, n.create(TenantId(1), spec("again"))).await;
+        run("ip route add 172.17.16.0/20 via 192.0.2.1");
+        let (_, listed) = cost(n, n.create(TenantId(1), spec("listed"))).await;
+        assert!(listed.0 > again.0 + 500, "{again:?}, {listed:?}");
+        let subnets: Vec<String> = n.list(TenantId(1)).await.unwrap().into_iter().flat_map(|n| n.spec.ipam).map(|p| p.subnet).collect();
+        assert!(!subnets.contains(&"172.17.16.0/20".to_owned()), "{subnets:?}");
         println!("network remove: {:?} each", started.elapsed() / 100);
     });
 }

@@ -200,6 +200,7 @@ fn reply(names: &Inner, client: &Client, question: &[u8], tcp: bool) -> Reply {
     let zone = answer::Zone {
         addresses: &|name| names.state().resolve(&client.container, name),
         name: &|ip| names.state().reverse(&client.container, ip),
+        ports: &|name, protocol| names.state().published(&client.container, name, protocol),
     };
     match answer::decide(question, &zone, &client.spec, tcp) {
         Decision::Answer(bytes) => Reply::Now(bytes),

@@ -148,6 +148,12 @@ impl Firewall {
         self.netfilter.port()
     }
 
+    /// Bytes told to the kernel.
+    #[cfg(test)]
+    pub fn carried(&self) -> usize {
+        self.netfilter.carried
+    }
+
     /// Replaces both tables, in one atomic step, by the static part and these elements.
     pub fn rebuild(&mut self, elements: &[Element]) -> io::Result<()> {
         let table = self.table.clone();

@@ -170,6 +170,8 @@ impl Batch {
 pub struct Netfilter {
     socket: Socket,
     port: u32,
+    /// Bytes to the kernel.
+    pub carried: usize,
 }
 
 impl Netfilter {
@@ -180,7 +182,7 @@ impl Netfilter {
         // A rebuild with thousands of elements is one message; the default limit is 208 KiB.
         rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, 32 << 20)?;
         rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, 8 << 20)?;
-        Ok(Self { socket, port })
+        Ok(Self { socket, port, carried: 0 })
     }
 
     /// Its port id: the sender in the kernel's notifications.
@@ -197,7 +199,7 @@ impl Netfilter {
             return Ok(());
         }
         let bytes = batch.finish();
-        self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&bytes, &SocketAddr::new(0, 0), 0)?;
         self.acknowledged()
     }
 
@@ -239,7 +241,7 @@ impl Netfilter {
         let mut attributes = Attributes::default();
         fill(&mut attributes);
         request.message(kind, F_REQUEST | F_ACK, family, 0, &attributes.0);
-        self.socket.send_to(&request.bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&request.bytes, &SocketAddr::new(0, 0), 0)?;
         self.acknowledged()
     }
 
@@ -249,7 +251,7 @@ impl Netfilter {
         let mut filter = Attributes::default();
         fill(&mut filter);
         request.message(SUBSYS_NFTABLES << 8 | kind as u16, F_REQUEST | F_DUMP, family, 0, &filter.0);
-        self.socket.send_to(&request.bytes, &SocketAddr::new(0, 0), 0)?;
+        self.carried += self.socket.send_to(&request.bytes, &SocketAddr::new(0, 0), 0)?;
         let mut found = Vec::new();
         loop {
             let mut buffer = Vec::with_capacity(64 * 1024);
