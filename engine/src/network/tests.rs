@@ -734,7 +734,8 @@ fn many_containers_and_networks() {
         for (_, endpoint, _) in &guests[..30] {
             costs.push(cost(n, n.detach(endpoint)).await.1);
         }
-        assert!(same(costs[0], costs[29]), "detach: {:?}, then {:?}", costs[0], costs[29]);
+        let (first, last) = (costs[..10].iter().min().copied().unwrap(), costs[20..].iter().min().copied().unwrap());
+        assert!(same(first, last), "detach: {first:?}, then {last:?}");
         println!("detach of 30 running: {:?} each", started.elapsed() / 30);
         let started = std::time::Instant::now();
         for (container, _, _) in &guests {
@@ -747,7 +748,10 @@ fn many_containers_and_networks() {
         for i in 0..100 {
             costs.push(cost(n, n.remove(TenantId(1), &format!("n{i}"))).await.1);
         }
-        assert!(same(costs[0], costs[99]), "network remove: {:?}, then {:?}", costs[0], costs[99]);
+        // The bridge goes behind our back, and what is left of ended containers with it: the least of ten.
+        let least = |costs: &[(usize, usize)]| costs.iter().min().copied().unwrap_or_default();
+        let (first, last) = (least(&costs[..10]), least(&costs[90..]));
+        assert!(same(first, last), "network remove: {first:?}, then {last:?}");
         // Coming and going has nobody read the host's routes again; what others change does.
         let (_, again) = cost(n, n.create(TenantId(1), spec("again"))).await;
         run("ip route add 172.17.16.0/20 via 192.0.2.1");
