@@ -44,6 +44,44 @@ impl Image {
         image
     }
 
+    /// [`Image::busybox`] with the host's node and npm and the account node (1000:1000), as Node's own images have it; `None`
+    /// where they are not installed.
+    ///
+    /// # Panics
+    /// When what is installed cannot be read.
+    pub fn node() -> Option<Self> {
+        let (node, npm) = (crate::program("node")?, std::path::Path::new("/usr/lib/node_modules/npm"));
+        if !npm.join("bin/npm-cli.js").is_file() {
+            return None;
+        }
+        let mut image = Self::busybox();
+        let read = |path: &std::path::Path| std::fs::read(path).unwrap_or_else(|e| panic!("reading {}: {e}", path.display()));
+        let libraries = std::process::Command::new("ldd").arg(&node).output().expect("ldd").stdout;
+        let libraries = String::from_utf8_lossy(&libraries).into_owned();
+        for word in libraries.split_whitespace().filter(|word| word.starts_with('/')) {
+            image = image.file(word.trim_start_matches('/'), &read(std::path::Path::new(word)), 0o755);
+        }
+        image = image.file("usr/local/bin/node", &read(&node), 0o755);
+        let mut open = vec![npm.to_owned()];
+        while let Some(folder) = open.pop() {
+            for entry in std::fs::read_dir(&folder).expect("a folder of npm's").flatten() {
+                let path = entry.path();
+                match entry.file_type().expect("its kind") {
+                    kind if kind.is_dir() => open.push(path),
+                    kind if kind.is_file() => {
+                        let inside = path.strip_prefix("/").expect("an absolute path").to_string_lossy().into_owned();
+                        image = image.file(&inside, &read(&path), 0o755);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        let npm = b"#!/bin/sh\nexec /usr/local/bin/node /usr/lib/node_modules/npm/bin/npm-cli.js \"$@\"\n";
+        let accounts = PASSWD.replace("web:x:1000:2000:web:/home/web", "node:x:1000:1000::/home/node");
+        image = image.file("usr/local/bin/npm", npm, 0o755).file("etc/passwd", accounts.as_bytes(), 0o644);
+        Some(image.folder("home/node", 0o777))
+    }
+
     /// With a folder.
     #[must_use]
     pub fn folder(mut self, path: &str, mode: u32) -> Self {
