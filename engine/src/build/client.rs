@@ -81,6 +81,8 @@ pub enum NamedContext {
     Image(String),
     /// A folder of the client's, by the name it has there.
     Folder(String),
+    /// A git repository, or an archive on the web, by its URL.
+    Remote(String),
 }
 
 /// No client: a build that needs one says so.

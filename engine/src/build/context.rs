@@ -6,6 +6,7 @@ use super::builds::make_folder;
 use super::client::{ContextFrom, Wanted, nobody};
 use super::dockerfile;
 use super::fetch;
+use super::git::{Repository, is_git};
 use super::ignore;
 use super::request::{BuildEvent, BuildRequest};
 use super::tell::{Teller, cancelled};
@@ -13,7 +14,7 @@ use super::work::Work;
 use crate::container::request::ArchiveStream;
 use crate::engine::Engine;
 use crate::sys::inside;
-use crate::worker::{TreeJob, UnpackOptions};
+use crate::worker::{CopyPlan, Selection, TreeJob, UnpackOptions};
 use crate::{Doing, Error, Result, Subject};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -98,7 +99,9 @@ impl Engine {
         let base = self.block(who.tenant)?.base;
         let context = path.join("context");
         make_folder(&context, base, 0o755)?;
-        if !request.remote.is_empty() {
+        if is_git(&request.remote) {
+            self.fetch_repository(who, path, &context, request, tell).await?;
+        } else if !request.remote.is_empty() {
             body = self.fetch_remote(who, path, request, tell).await?;
         }
         if let Some(body) = body {
@@ -153,7 +156,10 @@ impl Engine {
     async fn fetch_remote(&self, who: &Subject, path: &Path, request: &mut BuildRequest, tell: &Teller) -> Result<Option<ArchiveStream>> {
         let folder = path.join("remote");
         if !fetch::is_web(&request.remote) {
-            return Err(Error::unsupported("a build from a git repository: fetch it and send it as the context"));
+            return Err(Error::invalid(format!(
+                "unable to prepare context: {} is no URL of an archive or a git repository",
+                request.remote
+            )));
         }
         let file = self.fetch(who, &request.remote, &folder, tell).await?;
         let place = folder.join(file.name);
@@ -170,6 +176,28 @@ impl Engine {
         }
         archive.rewind().await.doing(doing)?;
         Ok(Some(Box::pin(archive)))
+    }
+
+    /// A git repository, or a folder of it, as the context.
+    async fn fetch_repository(&self, who: &Subject, path: &Path, context: &Path, request: &BuildRequest, tell: &Teller) -> Result<()> {
+        let mut from = Repository::read(&request.remote)?;
+        // BuildKit's word for it.
+        let keep = request.args.get("BUILDKIT_CONTEXT_KEEP_GIT_DIR").and_then(Option::as_deref);
+        from.keep |= matches!(keep, Some("1" | "true"));
+        let vertex = tell.begin(format!("[internal] load git source {}", request.remote), 0, Vec::new()).await?;
+        let secrets = self.build_secrets().join(path.file_name().unwrap_or_default());
+        let outcome = async {
+            let found = self.checkout(who, &from, &path.join("git"), &secrets, request, tell, vertex).await?;
+            let tree = std::fs::File::open(&found.tree).doing(|| format!("opening {}", found.tree.display()))?;
+            let root = std::fs::File::open(context).doing(|| format!("opening {}", context.display()))?;
+            let selection = Selection { sources: vec![from.source()], strict: true, ..Selection::default() };
+            let plan = CopyPlan { selection, dest: "/".to_owned(), ..CopyPlan::default() };
+            let workers = self.images_handle().workers();
+            workers.tree::<()>(self.block(who.tenant)?.base, root.as_fd(), Some(tree.as_fd()), &TreeJob::Copy(plan)).await
+        }
+        .await;
+        tell.end(vertex, &outcome, false).await?;
+        outcome
     }
 
     /// The Dockerfile and its own ignore file, from the client.
@@ -238,6 +266,42 @@ impl Work {
         let path = self.folder.path.join(format!("named-{}", self.named.len()));
         make_folder(&path, self.base, 0o755)?;
         self.fetch_folder(folder, &path, Vec::new(), format!("[context {name}] load from client")).await?;
+        self.named.insert(name.to_owned(), path.clone());
+        Ok(path)
+    }
+
+    /// The folder of a named context that is a repository or an archive on the web, its files here.
+    pub(super) async fn named_remote(&mut self, name: &str, url: &str) -> Result<PathBuf> {
+        if let Some(path) = self.named.get(name) {
+            return Ok(path.clone());
+        }
+        let path = self.folder.path.join(format!("named-{}", self.named.len()));
+        let mut request = BuildRequest { remote: url.to_owned(), ..self.request.clone() };
+        let vertex = self.tell.begin(format!("[context {name}] load {url}"), 0, Vec::new()).await?;
+        let outcome = async {
+            if is_git(url) {
+                let from = Repository::read(url)?;
+                let (work, secrets) = (path.with_extension("git"), self.folder.secrets.clone());
+                let found = self.engine.checkout(&self.who, &from, &work, &secrets, &request, &self.tell, vertex).await?;
+                let tree = std::fs::File::open(&found.tree).doing(|| format!("opening {}", found.tree.display()))?;
+                make_folder(&path, self.base, 0o755)?;
+                let root = std::fs::File::open(&path).doing(|| format!("opening {}", path.display()))?;
+                let selection = Selection { sources: vec![from.source()], strict: true, ..Selection::default() };
+                let plan = CopyPlan { selection, dest: "/".to_owned(), ..CopyPlan::default() };
+                let workers = self.engine.images_handle().workers();
+                return workers.tree::<()>(self.base, root.as_fd(), Some(tree.as_fd()), &TreeJob::Copy(plan)).await;
+            }
+            make_folder(&path, self.base, 0o755)?;
+            let work = path.with_extension("web");
+            make_folder(&work, self.base, 0o755)?;
+            match self.engine.fetch_remote(&self.who, &work, &mut request, &self.tell).await? {
+                Some(body) => receive(&self.engine, self.base, &path, body, &self.tell, vertex, "transferring context").await,
+                None => Err(Error::invalid(format!("{url} is no archive"))),
+            }
+        }
+        .await;
+        self.tell.end(vertex, &outcome, false).await?;
+        outcome?;
         self.named.insert(name.to_owned(), path.clone());
         Ok(path)
     }

@@ -61,7 +61,7 @@ pub(super) fn named<'a>(contexts: &'a Contexts, name: &str) -> Option<(&'a str, 
 pub(super) fn from(file: &Dockerfile, here: usize, text: &str, contexts: &Contexts) -> Result<From> {
     match named(contexts, text) {
         Some((_, NamedContext::Image(image))) => return Ok(From::Image(image.clone())),
-        Some((name, NamedContext::Folder(_))) => return Ok(From::Folder(name.to_owned())),
+        Some((name, NamedContext::Folder(_) | NamedContext::Remote(_))) => return Ok(From::Folder(name.to_owned())),
         None => {}
     }
     let lower = text.to_ascii_lowercase();
@@ -105,7 +105,7 @@ pub(super) fn plan(file: &Dockerfile, names: &[String], target: &str, contexts: 
             let lower = name.to_ascii_lowercase();
             match named(contexts, name) {
                 Some((_, NamedContext::Image(image))) => return Base::Image(image.clone()),
-                Some((name, NamedContext::Folder(_))) => return Base::Folder(name.to_owned()),
+                Some((name, NamedContext::Folder(_) | NamedContext::Remote(_))) => return Base::Folder(name.to_owned()),
                 None => {}
             }
             if lower == "scratch" {

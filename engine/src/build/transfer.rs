@@ -4,6 +4,7 @@ use super::builds::key;
 use super::client::NamedContext;
 use super::dockerfile::{Located, Transfer, words};
 use super::fetch;
+use super::git::{Repository, is_git};
 use super::plan::{self, From};
 use super::scope::at;
 use super::stage::State;
@@ -56,6 +57,10 @@ impl Work {
             Some((name, NamedContext::Folder(folder))) => {
                 let (name, folder) = (name.to_owned(), folder.clone());
                 self.named_folder(&name, &folder).await
+            }
+            Some((name, NamedContext::Remote(url))) => {
+                let (name, url) = (name.to_owned(), url.clone());
+                self.named_remote(&name, &url).await
             }
             _ => Err(Error::invalid(format!("the named context {name} is no folder"))),
         }
@@ -115,20 +120,19 @@ impl Work {
         }
         let word = if transfer.add { "ADD" } else { "COPY" };
         let (remote, sources): (Vec<String>, Vec<String>) = sources.into_iter().partition(|s| transfer.add && is_remote(s));
-        if let Some(url) = remote.iter().find(|s| !fetch::is_web(s)) {
-            return Err(self.in_line(located.line, &located.text, Error::unsupported(&format!("ADD of a git repository ({url})"))));
-        }
+        let (repositories, remote): (Vec<String>, Vec<String>) = remote.into_iter().partition(|s| is_git(s));
         let checksum = optional(&transfer.checksum)?;
-        if checksum.is_some() && remote.is_empty() {
+        let count = repositories.len() + remote.len() + sources.len() + documents.len();
+        if checksum.is_some() && remote.is_empty() && repositories.is_empty() {
             return Err(at(located.line, &located.text, "checksum can't be specified for non-HTTP(S) sources"));
         }
-        if checksum.is_some() && remote.len() + sources.len() + documents.len() > 1 {
+        if checksum.is_some() && count > 1 {
             return Err(at(located.line, &located.text, "checksum can't be specified for multiple sources"));
         }
-        if transfer.keep_git_dir {
+        if transfer.keep_git_dir && repositories.is_empty() {
             return Err(at(located.line, &located.text, "keep-git-dir is for git sources only"));
         }
-        if remote.len() + sources.len() + documents.len() > 1 && !written.ends_with('/') && written != "." && !transfer.parents {
+        if count > 1 && !written.ends_with('/') && written != "." && !transfer.parents {
             let what = format!("when using {word} with more than one source file, the destination must be a directory and end with a /");
             return Err(at(located.line, &located.text, &what));
         }
@@ -151,6 +155,24 @@ impl Work {
         for url in &remote {
             let file = self.fetched(url, checksum.as_deref()).await.map_err(failed)?;
             web.push(file);
+        }
+        let mut checkouts = Vec::new();
+        for text in &repositories {
+            let mut from = Repository::read(text).map_err(failed)?;
+            from.keep |= transfer.keep_git_dir;
+            if checksum.is_some() {
+                from.checksum.clone_from(&checksum);
+            }
+            let folder = self.folder.path.join(format!("git-{}", self.fetches));
+            self.fetches += 1;
+            let secrets = self.folder.secrets.clone();
+            let found = self.engine.checkout(&self.who, &from, &folder, &secrets, &self.request, &self.tell, self.vertex).await;
+            let found = found.map_err(failed)?;
+            let digest = found.digest(&from);
+            let tree: OwnedFd = std::fs::File::open(&found.tree).doing(|| format!("opening {}", found.tree.display()))?.into();
+            let selection =
+                Selection { sources: vec![from.source()], exclude: selection.exclude.clone(), strict: true, ..Selection::default() };
+            checkouts.push((tree, selection, digest));
         }
         let mut how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
         if !web.is_empty() {
@@ -185,6 +207,9 @@ impl Work {
             let one = self.digest(folder, file).await?;
             digest = crate::Digest::of(format!("{digest} {one}").as_bytes()).to_string();
         }
+        for (.., one) in &checkouts {
+            digest = crate::Digest::of(format!("{digest} {one}").as_bytes()).to_string();
+        }
         keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &how]));
         let created_by = by_words.unwrap_or_else(|| shown(&digest));
         if self.recall(state, &keys[keys.len() - 1..], &created_by).await? {
@@ -203,6 +228,15 @@ impl Work {
             let unpack = transfer.unpack.unwrap_or(false);
             let plan = CopyPlan { selection, documents: Vec::new(), dest: dest.clone(), owner, mode: mode.clone(), unpack };
             workers.tree::<()>(self.base, root.as_fd(), Some(folder.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
+        }
+        for (tree, selection, _) in checkouts {
+            // What a repository has is copied as it is, its archives too.
+            let mut dest = dest.clone();
+            if !dest.ends_with('/') {
+                dest.push('/');
+            }
+            let plan = CopyPlan { selection, documents: Vec::new(), dest, owner, mode: mode.clone(), unpack: false };
+            workers.tree::<()>(self.base, root.as_fd(), Some(tree.as_fd()), &TreeJob::Copy(plan)).await.map_err(failed)?;
         }
         drop((root, from_root));
         let layer = self.pack(&scratch.join("upper")).await?;
@@ -235,6 +269,5 @@ impl Work {
 }
 
 fn is_remote(source: &str) -> bool {
-    let lower = source.to_ascii_lowercase();
-    ["http://", "https://", "git://", "git@", "ssh://"].iter().any(|p| lower.starts_with(p))
+    fetch::is_web(source) || is_git(source)
 }

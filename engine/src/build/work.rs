@@ -308,7 +308,11 @@ impl Work {
         for name in self.request.cache_from.clone() {
             self.vertex = self.tell.begin(format!("importing cache manifest from {name}"), 0, Vec::new()).await?;
             let outcome = async {
-                let image = self.image(&name, &platform).await?;
+                // The classic builder takes images that are here, and pulls none for it.
+                let image = match self.request.client {
+                    Some(_) => self.image(&name, &platform).await?,
+                    None => self.engine.images_handle().resolve(self.who.tenant, &name).await?,
+                };
                 self.engine.images_handle().build_cache_of(self.who.tenant, &image.id).await
             }
             .await;

@@ -138,6 +138,7 @@ pub(super) fn of(host: &Host) -> Vec<Gap> {
         "wharf turns net.ipv4.ip_forward on when it starts",
         "set it in /etc/sysctl.d to keep it on",
     );
+    gap(false, !host.git, "git", "builds cannot fetch git repositories, as contexts or by ADD", "install the package `git`");
     gap(
         false,
         host.inotify_instances < 256,
@@ -180,6 +181,7 @@ mod tests {
             kernel_version: (6, 18),
             user_namespaces: true,
             overlay: true,
+            git: true,
             overlay_layers_by_fd: true,
             idmapped_mounts: Some(true),
             seccomp: true,

@@ -75,6 +75,8 @@ pub struct Host {
     pub data_root_file_system: String,
     /// It can be mounted with ids mapped; `None`: a file system we do not know.
     pub idmapped_mounts: Option<bool>,
+    /// git is installed.
+    pub git: bool,
     /// overlayfs is there.
     pub overlay: bool,
     /// overlayfs takes its layers as fds.

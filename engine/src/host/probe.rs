@@ -53,6 +53,7 @@ pub(super) fn facts(data_root: &Path) -> Result<Host> {
         quota: quota(&file_system, &options),
         data_root_file_system: file_system,
         overlay: overlay.is_some(),
+        git: crate::build::git_program().is_some(),
         overlay_layers_by_fd: overlay == Some(true),
         seccomp: Path::new("/proc/sys/kernel/seccomp/actions_avail").exists(),
         security_modules: text("/sys/kernel/security/lsm").split(',').filter(|m| !m.is_empty()).map(str::to_owned).collect(),

@@ -89,8 +89,6 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
     if !matches!(args.text("outputs"), "" | "null" | "[]") {
         return Err(Error::unsupported("build outputs other than an image"));
     }
-    // A hint only: what the tenant built is remembered anyhow.
-    let _: Vec<String> = list(args, "cachefrom")?;
     let number = |key| Ok::<_, Error>(args.int(key)?.unwrap_or(0));
     let resources = Resources {
         memory: number("memory")?,
@@ -123,6 +121,7 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
         resources,
         security_opt: list(args, "securityopt")?,
         auths: auths(headers)?,
+        cache_from: list(args, "cachefrom")?,
         id: args.text("buildid").to_owned(),
         ..BuildRequest::default()
     })

@@ -13,6 +13,8 @@ pub struct Written {
     pub source: String,
     /// The first word, in upper case.
     pub name: String,
+    /// The first word as written.
+    pub word: String,
     /// The rest, continuations joined, trimmed.
     pub rest: String,
     /// Here-documents that follow.
@@ -23,6 +25,8 @@ pub struct Written {
 pub struct Text {
     pub escape: char,
     pub check: Option<String>,
+    /// Lines with nothing on them in the middle of an instruction.
+    pub empty: Vec<usize>,
     pub instructions: Vec<Written>,
 }
 
@@ -42,6 +46,7 @@ pub fn read(text: &[u8]) -> Result<Text, SyntaxError> {
     let lines: Vec<&str> = text.split('\n').map(|l| l.strip_suffix('\r').unwrap_or(l)).collect();
     let (escape, check, first) = directives(&lines)?;
     let mut instructions = Vec::new();
+    let mut empty = Vec::new();
     let mut at = first;
     while at < lines.len() {
         let line = lines[at];
@@ -63,6 +68,9 @@ pub fn read(text: &[u8]) -> Result<Text, SyntaxError> {
                 break;
             }
             while at < lines.len() && (is_comment(lines[at]) || lines[at].trim().is_empty()) {
+                if lines[at].trim().is_empty() && lines[at + 1..].iter().any(|line| !line.trim().is_empty()) {
+                    empty.push(at + 1);
+                }
                 at += 1;
             }
             let Some(next) = lines.get(at) else { break };
@@ -74,6 +82,7 @@ pub fn read(text: &[u8]) -> Result<Text, SyntaxError> {
             line: begin + 1,
             source: line.to_owned(),
             name: name.to_ascii_uppercase(),
+            word: name.to_owned(),
             rest: rest.trim().to_owned(),
             heredocs: Vec::new(),
         };
@@ -94,7 +103,7 @@ pub fn read(text: &[u8]) -> Result<Text, SyntaxError> {
         }
         instructions.push(written);
     }
-    Ok(Text { escape, check, instructions })
+    Ok(Text { escape, check, empty, instructions })
 }
 
 fn is_comment(line: &str) -> bool {

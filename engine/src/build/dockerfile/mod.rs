@@ -1,10 +1,11 @@
 //! Dockerfiles: text to a tree, with nothing looked up and nothing done.
 //!
 //! `lines` makes instructions of lines (directives, continuations, comments, heredocs), `parse` gives each its meaning,
-//! `words` expands variables. All of it is pure and never panics, whatever the text.
+//! `words` expands variables, `lint` knows what Docker advises against. All of it is pure and never panics, whatever the text.
 
 mod error;
 mod lines;
+pub mod lint;
 mod parse;
 mod suggest;
 #[cfg(test)]

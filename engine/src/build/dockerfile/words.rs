@@ -40,6 +40,9 @@ pub fn split(text: &str, escape: char) -> Vec<String> {
 pub trait Variables {
     /// A variable's value.
     fn get(&self, name: &str) -> Option<String>;
+
+    /// It has none, and the word says nothing else for that.
+    fn undefined(&self, _name: &str) {}
 }
 
 impl<F: Fn(&str) -> Option<String>> Variables for F {
@@ -155,7 +158,7 @@ impl Reader<'_> {
     fn variable(&mut self, depth: usize) -> Result<String, String> {
         if self.peek() != Some('{') {
             let name = self.name();
-            return Ok(if name.is_empty() { "$".to_owned() } else { self.variables.get(&name).unwrap_or_default() });
+            return Ok(if name.is_empty() { "$".to_owned() } else { self.plain(&name) });
         }
         self.at += 1;
         let name = self.name();
@@ -165,7 +168,7 @@ impl Reader<'_> {
         let value = self.variables.get(&name);
         match self.next() {
             None => Err("syntax error: missing '}'".to_owned()),
-            Some('}') => Ok(value.unwrap_or_default()),
+            Some('}') => Ok(self.plain(&name)),
             Some(':') => {
                 let modifier = self.next().ok_or("syntax error: missing ':' in substitution")?;
                 let word = self.rest(depth)?;
@@ -192,6 +195,14 @@ impl Reader<'_> {
             }
             Some(c) => Err(format!("unsupported modifier ({c}) in substitution")),
         }
+    }
+
+    /// A variable's value, or nothing.
+    fn plain(&self, name: &str) -> String {
+        self.variables.get(name).unwrap_or_else(|| {
+            self.variables.undefined(name);
+            String::new()
+        })
     }
 
     /// What stands before the closing brace.

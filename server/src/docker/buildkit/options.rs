@@ -105,7 +105,12 @@ pub fn read(options: &HashMap<String, String>) -> Result<Asked> {
                 // The Dockerfile is in the archive, unless the client says that it is not.
                 request.definition.clear();
             }
-            None => return Err(Error::unsupported(&format!("a build context from {url}: fetch it and give its folder"))),
+            // A repository or an archive on the web, which the engine fetches; the Dockerfile is in it, unless the client has one.
+            None => {
+                url.clone_into(&mut request.remote);
+                request.context = ContextFrom::Request;
+                request.definition.clear();
+            }
         }
     }
     if let Some(name) = dockerfile_key {
@@ -207,6 +212,9 @@ fn named(name: &str, value: &str) -> Result<NamedContext> {
     }
     match value.strip_prefix("local:") {
         Some(folder) => Ok(NamedContext::Folder(folder.to_owned())),
+        None if ["http://", "https://", "git://", "git@", "ssh://", "github.com/"].iter().any(|p| value.starts_with(p)) => {
+            Ok(NamedContext::Remote(value.to_owned()))
+        }
         None => Err(Error::unsupported(&format!("the build context {name}={value}"))),
     }
 }
@@ -260,13 +268,20 @@ mod tests {
     }
 
     #[test]
+    fn contexts_from_the_web() {
+        let r =
+            asked(&[("context", "https://example.org/x.git#v1:sub"), ("context:docs", "https://example.org/d.tar.gz")]).unwrap().request;
+        assert_eq!((r.context, r.definition.as_str(), r.remote.as_str()), (ContextFrom::Request, "", "https://example.org/x.git#v1:sub"));
+        assert_eq!(r.contexts["docs"], NamedContext::Remote("https://example.org/d.tar.gz".into()));
+    }
+
+    #[test]
     fn what_cannot_be_done_is_refused_by_name() {
         for (key, value, kind) in [
             ("platform", "linux/amd64,linux/arm64", Kind::Unsupported),
             ("attest:sbom", "", Kind::Unsupported),
             ("no-such-option", "1", Kind::Unsupported),
             ("build-arg:BUILDKIT_SYNTAX", "example.org/frontend", Kind::Unsupported),
-            ("context", "https://example.org/x.git", Kind::Unsupported),
             ("context:x", "oci-layout://x", Kind::Unsupported),
             ("ulimit", "nofile", Kind::Invalid),
             ("add-hosts", "a", Kind::Invalid),
