@@ -26,7 +26,7 @@ pub struct DiskUse {
     pub volumes: u64,
     /// What containers wrote into their root file systems.
     pub containers: u64,
-    /// Logs.
+    /// Logs, those included that outlive their containers.
     pub logs: u64,
     /// Folders that builds keep (`RUN --mount=type=cache`). Their layers are images' layers.
     pub build_cache: u64,
@@ -153,6 +153,7 @@ impl Engine {
             used.containers += folder_size(&self.container_folder(&entry.id).join("upper")).await;
             used.logs += folder_size(&self.log_folder(&entry.id)).await;
         }
+        used.logs += crate::inventory::logs::bytes(self.inventory(), tenant).await?;
         used.build_cache = self.build_folders_size(tenant).await?;
         self.measured().keep(tenant, used);
         Ok(used)

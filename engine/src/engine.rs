@@ -59,6 +59,7 @@ struct Inner {
     roots: Roots,
     measured: crate::disk::Measured,
     zygotes: Zygotes,
+    retention: crate::log::Retention,
     builds: crate::build::Builds,
     life: LifeWriter,
     defaults: Defaults,
@@ -84,6 +85,8 @@ pub struct EngineConfig {
     pub uid_pool: Pool,
     /// Zygotes that stand ready for each tenant in use.
     pub zygotes: usize,
+    /// How long logs of removed containers are kept.
+    pub kept_logs: crate::log::Retention,
 }
 
 /// What prune removed.
@@ -142,6 +145,7 @@ impl Engine {
             roots: Roots::default(),
             measured: crate::disk::Measured::default(),
             zygotes: Zygotes::new(config.zygotes),
+            retention: config.kept_logs,
             builds: crate::build::Builds::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
@@ -173,6 +177,8 @@ impl Engine {
         engine.spawn(async move { starting.start_wanted().await });
         let packing = engine.clone();
         engine.spawn(async move { packing.pack_logs().await });
+        let ending = engine.clone();
+        engine.spawn(async move { ending.end_kept_logs().await });
         let sweeping = engine.clone();
         engine.spawn(async move { sweeping.sweep_zygotes().await });
         Ok(engine)
@@ -310,6 +316,11 @@ impl Engine {
 
     pub(crate) fn zygotes(&self) -> &Zygotes {
         &self.0.zygotes
+    }
+
+    /// How long logs of removed containers are kept.
+    pub fn retention(&self) -> crate::log::Retention {
+        self.0.retention
     }
 
     pub(crate) fn roots(&self) -> &Roots {

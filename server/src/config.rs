@@ -2,6 +2,7 @@
 //! checked `Config`, and nothing past this point reads the environment.
 
 use clap::Args;
+use engine::log::Retention;
 use engine::tenant::Pool;
 use engine::{Error, Result};
 use serde::Deserialize;
@@ -42,6 +43,10 @@ pub struct Config {
     pub uid_pool: (u32, u32),
     /// Zygotes kept ready per tenant in use.
     pub zygotes: usize,
+    /// How many days logs of removed containers are kept; 0: not at all.
+    pub keep_logs_days: u32,
+    /// How many bytes of such logs a tenant has at most.
+    pub keep_logs_bytes: u64,
     /// tracing's filter.
     pub log: String,
 }
@@ -96,6 +101,12 @@ pub struct ServeOptions {
     /// Processes kept ready per tenant in use, for fast starts [default: 2]
     #[arg(long, value_name = "N", env = "WHARF_ZYGOTES")]
     pub zygotes: Option<usize>,
+    /// Days that logs of removed containers are kept; 0: they go with their container [default: 7]
+    #[arg(long, value_name = "DAYS", env = "WHARF_KEEP_LOGS_DAYS")]
+    pub keep_logs_days: Option<u32>,
+    /// Bytes of such logs that a tenant has at most, with `k`, `m` or `g`; the oldest go first [default: 1g]
+    #[arg(long, value_name = "SIZE", env = "WHARF_KEEP_LOGS_BYTES")]
+    pub keep_logs_bytes: Option<String>,
     /// What to log: a level, or a filter such as `info,wharf=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "WHARF_LOG")]
     pub log: Option<String>,
@@ -118,6 +129,8 @@ struct File {
     auto_provision: Option<bool>,
     uid_pool: Option<String>,
     zygotes: Option<usize>,
+    keep_logs_days: Option<u32>,
+    keep_logs_bytes: Option<String>,
     log: Option<String>,
 }
 
@@ -181,6 +194,8 @@ impl Config {
             auto_provision: options.auto_provision.or(file.auto_provision).unwrap_or(false),
             uid_pool: options.uid_pool.or(file.uid_pool).map_or(Ok(DEFAULT_UIDS), |text| uid_pool(&text))?,
             zygotes: options.zygotes.or(file.zygotes).unwrap_or(2),
+            keep_logs_days: options.keep_logs_days.or(file.keep_logs_days).unwrap_or(7),
+            keep_logs_bytes: options.keep_logs_bytes.or(file.keep_logs_bytes).map_or(Ok(1 << 30), |text| kept_bytes(&text))?,
             log: options.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -191,6 +206,11 @@ impl Config {
     pub fn pool(&self) -> Pool {
         let (first, last) = self.uid_pool;
         Pool { first, last, ..Pool::default() }
+    }
+
+    /// How long logs of removed containers are kept.
+    pub fn kept_logs(&self) -> Retention {
+        Retention { age: jiff::SignedDuration::from_hours(i64::from(self.keep_logs_days) * 24), bytes: self.keep_logs_bytes }
     }
 }
 
@@ -229,6 +249,12 @@ fn addresses(texts: &[String]) -> Result<Vec<SocketAddr>> {
     texts.iter().map(one).collect()
 }
 
+fn kept_bytes(text: &str) -> Result<u64> {
+    web::format::parse_bytes(text)
+        .and_then(|n| u64::try_from(n).ok())
+        .ok_or_else(|| Error::invalid(format!("keep_logs_bytes {text:?}: expected bytes, such as 500m or 2g")))
+}
+
 fn uid_pool(text: &str) -> Result<(u32, u32)> {
     let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse::<u32>().ok()?, b.trim().parse::<u32>().ok()?)));
     match parsed {
@@ -255,6 +281,7 @@ mod tests {
         assert_eq!(config.listen, ["127.0.0.1:8443".parse().unwrap()]);
         assert_eq!(config.uid_pool, (1_879_048_192, 2_147_352_575));
         assert!(!config.auto_provision);
+        assert_eq!(config.kept_logs(), Retention::default());
     }
 
     #[test]
@@ -277,6 +304,7 @@ mod tests {
         let text = |toml: &str| load(toml, Place::default(), ServeOptions::default()).unwrap_err().to_string();
         assert!(text("colour = 'red'").contains("colour"));
         assert!(text("listen = 'here'").contains("expected ADDRESS:PORT"));
+        assert!(text("keep_logs_bytes = 'much'").contains("such as 500m"));
         assert!(text("uid_pool = '1000-2000'").contains("from 65536 up"));
         assert!(text("tls_cert = '/x'").contains("go together"));
         let missing = Config::load(&Place { config: Some("/nowhere.toml".into()), ..Default::default() }, ServeOptions::default());

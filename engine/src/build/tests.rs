@@ -116,6 +116,7 @@ impl Bench {
             token_hosts: Vec::new(),
             uid_pool: Pool::default(),
             zygotes: 0,
+            kept_logs: crate::log::Retention::default(),
         };
         let engine = match Engine::open(config, Spawner::start().unwrap()).await {
             Ok(engine) => engine,

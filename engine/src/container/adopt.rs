@@ -22,6 +22,7 @@ impl Engine {
     pub(crate) async fn load_containers(&self) -> Result<()> {
         let root = self.instance().data_root().join("containers");
         std::fs::create_dir_all(&root).doing(|| format!("making {}", root.display()))?;
+        self.settle_kept_logs().await?;
         for row in containers::load::<Fixed, Mutable, Life>(self.inventory()).await? {
             let created = Timestamp::from_millisecond(row.created).unwrap_or_default();
             let record = Record { name: row.name, mutable: row.mutable, life: row.life, execs: Vec::new() };

@@ -25,16 +25,19 @@ impl Engine {
     }
 
     pub(crate) fn read_logs(&self, entry: &Arc<Entry>, options: LogOptions) -> Result<Logs> {
-        let tty = entry.fixed.effective.process.tty;
+        let source = self.log_source(entry)?;
+        crate::log::read(source, options, entry.fixed.effective.process.tty, entry.writing.subscribe())
+    }
+
+    /// Its files, where its driver keeps any that may be read.
+    pub(crate) fn log_source(&self, entry: &Entry) -> Result<Source> {
         let folder = self.log_folder(&entry.id);
         let driver = &entry.fixed.effective.log.driver;
-        let source = match driver {
-            LogDriver::None => return Err(crate::log::unreadable()),
-            LogDriver::Sent { readable: false, .. } => return Err(crate::log::unreadable()),
-            LogDriver::Local { .. } | LogDriver::Sent { .. } => Source::Local(folder),
-            LogDriver::JsonFile { .. } => Source::JsonFile(folder.join(file_name(driver, &entry.id))),
-        };
-        crate::log::read(source, options, tty, entry.writing.subscribe())
+        match driver {
+            LogDriver::None | LogDriver::Sent { readable: false, .. } => Err(crate::log::unreadable()),
+            LogDriver::Local { .. } | LogDriver::Sent { .. } => Ok(Source::Local(folder)),
+            LogDriver::JsonFile { .. } => Ok(Source::JsonFile(folder.join(file_name(driver, &entry.id)))),
+        }
     }
 
     /// What a log says of its container.

@@ -1,4 +1,4 @@
-//! `rm` and prune: a container goes with its writable layer, its log and, if asked, its anonymous volumes.
+//! `rm` and prune: a container goes with its writable layer and, if asked, its anonymous volumes. Its log is kept (`log::kept`).
 
 use super::record::Entry;
 use super::request::RemoveOptions;
@@ -87,15 +87,22 @@ impl Engine {
         self.settled(entry).await;
         self.last_lines_sent(entry).await;
         entry.record().life.state = State::Removing;
+        let kept = self.log_to_keep(entry).await;
         let mut tx = self.inventory().begin().await?;
         if let (Some(row), None) = (asked, &intent) {
             *intent = Some(self.audit().intent(&mut tx, row).await?);
         }
         crate::inventory::containers::delete(&mut tx, &entry.id).await?;
+        if let Some(log) = &kept {
+            crate::inventory::logs::insert(&mut tx, log).await?;
+        }
         crate::inventory::commit(tx).await?;
         fail::fail_point!("remove-after-commit");
         self.registry().remove(entry);
         self.execs().forget(&entry.id);
+        if kept.is_some() {
+            self.move_kept_log(&entry.id);
+        }
         let folder = self.container_folder(&entry.id);
         let grave = self.instance().data_root().join("trash").join(entry.id.as_str());
         let moved = std::fs::rename(&folder, &grave).doing(|| format!("moving {} away", folder.display()));

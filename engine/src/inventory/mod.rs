@@ -8,6 +8,7 @@ pub(crate) mod builds;
 pub(crate) mod containers;
 pub(crate) mod grants;
 pub mod images;
+pub(crate) mod logs;
 pub mod networks;
 pub(crate) mod tenants;
 pub(crate) mod volumes;

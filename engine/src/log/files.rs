@@ -1,7 +1,9 @@
 //! A log's rotated set: `<base>` is being written, `<base>.1`, `<base>.2`, … are older, and each of these may be
 //! compressed (`<base>.2.gz`, by `pack`). Files are told apart by inode, since their names move under a reader.
 
+use super::Source;
 use flate2::read::GzDecoder;
+use jiff::Timestamp;
 use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt;
@@ -180,6 +182,56 @@ pub(super) fn open(base: &Path, before: Option<u64>) -> io::Result<Vec<Open>> {
     }
     set.reverse();
     Ok(set)
+}
+
+/// What a log has on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Span {
+    /// Time of its first line.
+    pub from: Timestamp,
+    /// When it was last written to.
+    pub to: Timestamp,
+    /// Of all its files, as they lie there.
+    pub bytes: u64,
+}
+
+/// From when to when a log goes, without reading it; `None`: nothing was ever written.
+pub(crate) fn span(source: &Source) -> io::Result<Option<Span>> {
+    let base = source.base();
+    let (mut bytes, mut to, mut oldest) = (0, None, None);
+    for path in names(&base)? {
+        let meta = match std::fs::metadata(&path) {
+            Ok(meta) if meta.len() > 0 => meta,
+            // Rotated away meanwhile, or just begun.
+            Ok(_) => continue,
+            Err(e) if e.kind() == ErrorKind::NotFound => continue,
+            Err(e) => return Err(e),
+        };
+        bytes += meta.len();
+        to = to.or(Timestamp::try_from(meta.modified()?).ok());
+        oldest = Some(path);
+    }
+    let (Some(oldest), Some(to)) = (oldest, to) else { return Ok(None) };
+    // One that cannot be read says nothing of its beginning.
+    let from = first_time(source, &oldest).unwrap_or(None).unwrap_or(to);
+    Ok(Some(Span { from: from.min(to), to, bytes }))
+}
+
+/// The time of a file's first record.
+fn first_time(source: &Source, path: &Path) -> io::Result<Option<Timestamp>> {
+    use std::io::Read;
+    // Longer than any record of `json-file`, whose lines are parts of at most 16 KiB, each byte escaped at worst.
+    const ENOUGH: u64 = 256 * 1024;
+    let file = File::open(path)?;
+    let mut bytes = Vec::new();
+    match path.extension().is_some_and(|e| e == "gz") {
+        true => GzDecoder::new(file).take(ENOUGH).read_to_end(&mut bytes)?,
+        false => file.take(ENOUGH).read_to_end(&mut bytes)?,
+    };
+    Ok(match source {
+        Source::Local(_) => super::local::first_time(&bytes),
+        Source::JsonFile(_) => super::json::first_time(&bytes),
+    })
 }
 
 /// Whether the file being written is another one than that with this inode.

@@ -26,6 +26,18 @@ fn entry(line: &[u8]) -> Option<(StreamKind, Timestamp, Cow<'_, str>)> {
     Some((stream, entry.time.parse().ok()?, entry.log))
 }
 
+/// The time of the first line that is whole.
+pub(super) fn first_time(bytes: &[u8]) -> Option<Timestamp> {
+    let mut start = 0;
+    for newline in memchr::memchr_iter(b'\n', bytes) {
+        if let Some((_, time, _)) = entry(&bytes[start..newline]) {
+            return Some(time);
+        }
+        start = newline + 1;
+    }
+    None
+}
+
 /// Gives the whole lines at the front of `bytes` to the assembler; how many bytes those were.
 pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {
     let mut at = 0;

@@ -24,6 +24,11 @@ fn time(header: &Header) -> Timestamp {
     Timestamp::from_nanosecond(i128::from(header.time_ns)).unwrap_or(Timestamp::MAX)
 }
 
+/// The time of the chunk that bytes begin with.
+pub(super) fn first_time(bytes: &[u8]) -> Option<Timestamp> {
+    header_at(bytes).map(|header| time(&header))
+}
+
 /// Gives the whole chunks at the front of `bytes` to the assembler; how many bytes those were. A last chunk that is not
 /// there in full is not there.
 pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {

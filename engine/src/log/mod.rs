@@ -7,6 +7,7 @@
 mod attributes;
 mod files;
 mod json;
+mod kept;
 mod local;
 mod pack;
 mod reader;
@@ -16,7 +17,9 @@ use crate::container::request::{LogLine, LogOptions, Logs};
 use crate::{Doing, Error, Result};
 pub use attributes::attributes;
 pub(crate) use attributes::{Facts, SHARED, tag};
+pub(crate) use files::{Span, span};
 use jiff::Timestamp;
+pub use kept::{LogView, Retention};
 pub(crate) use pack::pack;
 use reader::Reader;
 use std::path::{Path, PathBuf};

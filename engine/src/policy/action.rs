@@ -60,6 +60,7 @@ actions! {
     ImageRemove "image.remove" Write;
     ImagePrune "image.prune" Write;
     RegistryLogin "registry.login" Write;
+    LogRemove "log.remove" Write;
     VolumeRead "volume.read" Read;
     VolumeCreate "volume.create" Write;
     VolumeRemove "volume.remove" Write;

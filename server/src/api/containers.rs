@@ -1,6 +1,6 @@
 //! Containers over the API.
 
-use super::wire::{Answer, ApiError, Json as Strict, Message, lines};
+use super::wire::{Answer, Json as Strict, Message, lines};
 use crate::pages::shell::{Again, still_allowed};
 use crate::{App, Who};
 use axum::Json;
@@ -450,28 +450,18 @@ pub struct LogJson {
 /// Its log, one JSON object a line.
 #[utoipa::path(get, path = "/api/v1/containers/{name}/logs", params(("name" = String, Path), LogQuery), responses((status = 200, body = LogJson, content_type = "application/x-ndjson"), (status = 404, body = Message)))]
 pub async fn logs(State(app): State<App>, Who(who): Who, Path(name): Path<String>, Query(query): Query<LogQuery>) -> Answer<Response> {
-    let time = |field: &str, text: Option<String>| {
-        text.map(|t| t.parse::<jiff::Timestamp>().map_err(|e| ApiError(Error::invalid(format!("{field}: {e}"))))).transpose()
-    };
     let options = LogOptions {
         stdout: true,
         stderr: true,
         follow: query.follow,
-        since: time("since", query.since)?,
-        until: time("until", query.until)?,
+        since: super::logs::time("since", query.since.as_deref())?,
+        until: super::logs::time("until", query.until.as_deref())?,
         tail: query.tail,
     };
     let logs = app.engine.logs(&who, &name, &options).await?;
     let each = logs.lines.flat_map(|batch| {
         let lines: Vec<std::io::Result<LogJson>> = match batch {
-            Ok(lines) => lines
-                .into_iter()
-                .map(|l| {
-                    let text = String::from_utf8_lossy(&l.bytes);
-                    let stream = if l.stream == StreamKind::Stderr { "stderr" } else { "stdout" };
-                    Ok(LogJson { time: l.time.to_string(), stream, text: text.strip_suffix('\n').unwrap_or(&text).to_owned() })
-                })
-                .collect(),
+            Ok(lines) => lines.iter().map(|l| Ok(LogJson::from(l))).collect(),
             Err(e) => vec![Err(e)],
         };
         stream::iter(lines)

@@ -8,6 +8,7 @@ mod admin_tenants;
 mod admin_users;
 pub mod containers;
 mod images;
+pub mod logs;
 mod me;
 mod networks;
 mod openapi;
@@ -61,6 +62,9 @@ fn own_routes() -> Routes {
         .get("/api/v1/networks/explain", Read, networks::explain)
         .get("/api/v1/networks/{name}", Read, networks::get)
         .delete("/api/v1/networks/{name}", Write, networks::remove)
+        .get("/api/v1/logs", Read, logs::list)
+        .get("/api/v1/logs/{id}", Read, logs::get)
+        .delete("/api/v1/logs/{id}", Write, logs::remove)
         .get("/api/v1/operations", Read, operations::list)
         .get("/api/v1/operations/{id}", Read, operations::get)
         .post("/api/v1/operations/{id}/cancel", Write, operations::cancel)

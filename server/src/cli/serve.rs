@@ -65,6 +65,7 @@ async fn serve(config: Config, spawner: Spawner) -> anyhow::Result<()> {
             token_hosts: config.token_hosts.clone(),
             uid_pool: config.pool(),
             zygotes: config.zygotes,
+            kept_logs: config.kept_logs(),
         },
         spawner,
     )

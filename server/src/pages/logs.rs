@@ -8,7 +8,6 @@ use axum::body::Body;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, Query};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use engine::container::request::{LogLine, LogOptions, StreamKind};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -20,7 +19,9 @@ use web::view::container::{ContainerLogs, LogRow};
 use web::view::page::Choice;
 
 /// How many lines a page can show.
-const TAILS: [usize; 3] = [100, 500, 2000];
+pub(super) const TAILS: [usize; 3] = [100, 500, 2000];
+/// How many earlier containers of the name are told.
+const EARLIER: usize = 5;
 /// Lines in one message at most, so that a fast log cannot make one message of any size.
 const BATCH: usize = 500;
 
@@ -34,13 +35,13 @@ pub struct Asked {
 
 /// Standard output and standard error each keep their own colours.
 #[derive(Default)]
-struct Colours {
+pub(super) struct Colours {
     out: Converter,
     err: Converter,
 }
 
 impl Colours {
-    fn row(&mut self, line: &LogLine) -> LogRow {
+    pub(super) fn row(&mut self, line: &LogLine) -> LogRow {
         let error = line.stream == StreamKind::Stderr;
         let converter = if error { &mut self.err } else { &mut self.out };
         LogRow {
@@ -87,6 +88,12 @@ pub async fn page(visit: Visit, Path(name): Path<String>, Query(asked): Query<As
     }
     let head = words::head(&container, &frame.base, "logs");
     let keep = words::keep(&[("q", &asked.q)]);
+    let earlier = app.engine.earlier_logs(&who, &container.name).await.or_page(&frame)?;
+    let earlier = earlier.iter().take(EARLIER).map(|log| {
+        let gone = log.removed.map_or(String::new(), |t| format!(", removed {}", words::ago(t).text));
+        (format!("{}/logs/{}", frame.base, log.id), format!("generation {}{gone}", log.generation))
+    });
+    let earlier = earlier.collect();
     let view = ContainerLogs {
         page: frame.page("Logs", "containers"),
         lines: rows,
@@ -100,6 +107,7 @@ pub async fn page(visit: Visit, Path(name): Path<String>, Query(asked): Query<As
             .collect(),
         query: asked.q,
         head,
+        earlier,
         unreadable,
     };
     Ok(frame.show(&view))
@@ -111,28 +119,20 @@ pub async fn download(visit: Visit, Path(name): Path<String>) -> Result<Response
     let container = app.engine.container(&who, &name).await.or_page(&frame)?;
     let options = LogOptions { stdout: true, stderr: true, ..LogOptions::default() };
     let logs = app.engine.logs(&who, &name, &options).await.or_page(&frame)?;
-    let lines = logs.lines.map(|batch| {
-        batch.map(|lines| {
-            let mut text = Vec::new();
-            for line in lines {
-                text.extend_from_slice(line.time.to_string().as_bytes());
-                text.push(b' ');
-                text.extend_from_slice(&line.bytes);
-                if !line.bytes.ends_with(b"\n") {
-                    text.push(b'\n');
-                }
-            }
-            Bytes::from(text)
-        })
-    });
+    Ok(saved(logs, &container.name))
+}
+
+/// A log as a file that a browser keeps.
+pub(super) fn saved(logs: engine::container::request::Logs, name: &str) -> Response {
+    let lines = logs.lines.map(|batch| batch.map(|lines| crate::api::logs::plain(&lines, true)));
     let mut response = Body::from_stream(lines).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    let file: String = container.name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
+    let file: String = name.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')).collect();
     if let Ok(value) = HeaderValue::try_from(format!("attachment; filename=\"{file}.log\"")) {
         headers.insert(header::CONTENT_DISPOSITION, value);
     }
-    Ok(response)
+    response
 }
 
 /// Where the live lines begin.

@@ -13,6 +13,7 @@ mod form;
 mod frame;
 mod home;
 mod images;
+mod kept_logs;
 mod logs;
 mod network_map;
 mod networks;
@@ -114,6 +115,11 @@ pub fn routes() -> Routes {
         .post("/ui/networks/{name}/disconnect", Write, networks::disconnect)
         .get("/ui/networks/{name}/remove", Write, networks::ask_remove)
         .post("/ui/networks/{name}/remove", Write, networks::remove)
+        .get("/ui/logs", Read, kept_logs::list)
+        .get("/ui/logs/{id}", Read, kept_logs::show)
+        .get("/ui/logs/{id}/download", Read, kept_logs::download)
+        .get("/ui/logs/{id}/remove", Write, kept_logs::ask_remove)
+        .post("/ui/logs/{id}/remove", Write, kept_logs::remove)
         .get("/ui/operations", Read, operations::list)
         .get("/ui/operations/{id}", Read, operations::show)
         .post("/ui/operations/{id}/cancel", Write, operations::cancel)

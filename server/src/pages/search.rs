@@ -72,6 +72,7 @@ pub async fn search(visit: Visit, Query(asked): Query<Asked>) -> Result<Response
         (format!("{base}/volumes/new"), "plus", "New volume"),
         (format!("{base}/networks"), "network", "Networks"),
         (format!("{base}/networks/new"), "plus", "New network"),
+        (format!("{base}/logs"), "logs", "Logs"),
         (format!("{base}/operations"), "operation", "Operations"),
         ("/ui/account".into(), "user", "Account, tokens, password"),
     ];

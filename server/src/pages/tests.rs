@@ -50,6 +50,7 @@ async fn house() -> Option<House> {
             token_hosts: vec![],
             uid_pool: config.pool(),
             zygotes: 0,
+            kept_logs: engine::log::Retention::default(),
         },
         Spawner::start().unwrap(),
     );

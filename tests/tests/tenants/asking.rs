@@ -47,6 +47,7 @@ pub fn naming(route: &Route) -> Naming {
         (_, ["images", ..]) => Kind::Image,
         (_, ["networks", ..]) => Kind::Network,
         (_, ["volumes", ..]) => Kind::Volume,
+        (Face::Api | Face::Pages, ["logs", ..]) => Kind::Log,
         (Face::Docker, ["exec", ..]) => Kind::Exec,
         (Face::Api | Face::Pages, ["operations", ..]) => Kind::Operation,
         (Face::Api, ["tokens", ..]) | (Face::Pages, ["account", "tokens", ..]) => Kind::Token,

@@ -11,13 +11,15 @@ pub enum Kind {
     Image,
     Network,
     Volume,
+    /// Of a container that is gone.
+    Log,
     Operation,
     Token,
     Certificate,
 }
 
-pub const KINDS: [Kind; 8] =
-    [Kind::Container, Kind::Exec, Kind::Image, Kind::Network, Kind::Volume, Kind::Operation, Kind::Token, Kind::Certificate];
+pub const KINDS: [Kind; 9] =
+    [Kind::Container, Kind::Exec, Kind::Image, Kind::Network, Kind::Volume, Kind::Log, Kind::Operation, Kind::Token, Kind::Certificate];
 
 /// Makes one as the account `uid`; the ways to call it, the plainest first. `tag` makes its name one of its own.
 pub fn make(server: &Server, uid: u32, kind: Kind, tag: &str) -> Vec<String> {
@@ -59,6 +61,17 @@ pub fn make(server: &Server, uid: u32, kind: Kind, tag: &str) -> Vec<String> {
             let name = format!("annsvolume{tag}");
             ask("/volumes/create", &format!(r#"{{"Name":"{name}"}}"#), 201);
             vec![name]
+        }
+        Kind::Log => {
+            let body = r#"{"Image":"busybox","Cmd":["echo","said"],"HostConfig":{"NetworkMode":"none"}}"#;
+            let name = format!("annslog{tag}");
+            let id = text(&ask(&format!("/containers/create?name={name}"), body, 201), "Id");
+            ask(&format!("/containers/{id}/start"), "", 204);
+            ask(&format!("/containers/{id}/wait"), "", 200);
+            let socket = server.socket();
+            let gone = http::by_account(uid, || http::send(&socket, "DELETE", &format!("/containers/{id}"), &[], b"", Until::End));
+            assert_eq!(gone.unwrap_or_else(|e| panic!("DELETE: {e}")).status, 204);
+            vec![name, short(&id), id]
         }
         Kind::Operation => {
             // A pull from a port where nobody listens: it fails at once, and is kept.

@@ -8,6 +8,7 @@ use web::view::container::*;
 use web::view::door::*;
 use web::view::home::*;
 use web::view::image::*;
+use web::view::log::*;
 use web::view::message::*;
 use web::view::network::*;
 use web::view::operation::*;
@@ -328,6 +329,7 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
             tail: 500,
             tails: vec![choice("100", "", false), choice("500", "", true), choice("2000", "", false)],
             query: say(""),
+            earlier: vec![("/ui/t/anna/logs/x".into(), say("generation 1, 3 days ago"))],
             unreadable: say(""),
         }
         .render()?,
@@ -578,6 +580,39 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
         }
         .render()?,
     ));
+    let log = |generation, removed: Option<When>| LogInfo {
+        href: "/ui/t/anna/logs/x".into(),
+        name: say("shop-web"),
+        id: say("8f3a1c2b7d90"),
+        generation,
+        container: if removed.is_some() { String::new() } else { "/ui/t/anna/containers/shop-web".into() },
+        image: say("nginx:1.29-alpine"),
+        from: when("3 days ago", say),
+        to: when("2 min ago", say),
+        size: "1.2 MB".into(),
+        expires: removed.is_some().then(|| when("in 6 days", say)),
+        removed,
+    };
+    let logs = LogList {
+        page: page("Logs", "logs"),
+        rows: vec![log(2, None), log(1, Some(when("3 days ago", say)))],
+        retention: say("Logs of removed containers are kept for 7 days."),
+    };
+    out.push(("logs", logs.render()?));
+    let row = LogRow {
+        exact: "2026-11-24T08:33:34.123456789Z".into(),
+        time: "08:33:34.123".into(),
+        error: false,
+        html: web::ansi::Converter::default().line(say("GET / 200").as_bytes()),
+    };
+    let one = Log {
+        page: page("Log of shop-web", "logs"),
+        info: log(1, Some(when("3 days ago", say))),
+        lines: vec![row],
+        tails: vec![Choice { href: "?tail=100".into(), text: "100 lines".into(), count: String::new(), chosen: true }],
+        unreadable: say(""),
+    };
+    out.push(("log", one.render()?));
     out.push((
         "volume-files",
         VolumeFiles {

@@ -166,6 +166,8 @@ pub struct ContainerLogs {
     /// 100, 500, 2000.
     pub tails: Vec<Choice>,
     pub query: String,
+    /// Logs of earlier containers of this name: address, words.
+    pub earlier: Vec<(String, String)>,
     /// Said where the log would be when it cannot be read; empty: it can.
     pub unreadable: String,
 }

@@ -6,6 +6,7 @@ pub mod container;
 pub mod door;
 pub mod home;
 pub mod image;
+pub mod log;
 pub mod message;
 pub mod network;
 pub mod operation;

@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Formatter};
 pub struct Page {
     /// The page's own title.
     pub title: String,
-    /// Which entry of the side bar it belongs to: home, containers, images, volumes, networks, operations, audit, users,
+    /// Which entry of the side bar it belongs to: home, containers, images, volumes, networks, logs, operations, audit, users,
     /// account.
     pub section: &'static str,
     /// Who is signed in.
