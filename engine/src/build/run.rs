@@ -302,6 +302,8 @@ impl Work {
 /// What is run, and a script that is mounted for it (path, content).
 fn argv(state: &State, run: &Run) -> (Vec<String>, Option<(String, String)>) {
     let text = match &run.command {
+        // Nothing to run is what the image runs, as any container without a command has it.
+        Command::Exec(list) if list.is_empty() => return (state.config.cmd.clone().unwrap_or_default(), None),
         Command::Exec(list) => return (list.clone(), None),
         Command::Shell(text) => text,
     };

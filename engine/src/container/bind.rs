@@ -96,6 +96,19 @@ impl Engine {
     }
 }
 
+/// Whether a source is there, for whoever it was judged.
+///
+/// # Errors
+/// `Invalid` with Docker's text when it is not.
+pub(super) async fn is_there(path: &Path, access: Option<&BindAccess>) -> Result<()> {
+    let path = path.to_owned();
+    let account = match access {
+        Some(BindAccess::HomeBind { account, .. }) => Some((account.uid, account.gid)),
+        _ => None,
+    };
+    tokio::task::spawn_blocking(move || open(&path, account, false)).await.doing(|| "looking for a bind source".to_owned())?.map(drop)
+}
+
 /// Opens a path (O_PATH); makes the folder if it is missing and may be made.
 fn open(path: &Path, account: Option<(u32, u32)>, create: bool) -> Result<OwnedFd> {
     let attempt = || match account {

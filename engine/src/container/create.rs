@@ -65,6 +65,7 @@ impl Engine {
         let networks = self.resolve_networks(who.tenant, &effective).await?;
         warnings.extend(crate::cgroup::validate(&mut effective.resources, self.cgroups().support(), crate::cgroup::Occasion::Create)?);
         let effective = self.judge_container(who, Action::ContainerCreate, effective).await?;
+        self.bind_sources(&effective).await?;
         let images = self.mounted_images(who.tenant, &effective).await?;
         let quota = self.tenants().standing(who)?.quota;
         quota.room(Counted::Containers, self.registry().of(who.tenant).len() as u64, 1)?;
@@ -229,9 +230,20 @@ impl Engine {
                     false => e,
                 })?,
             };
+            super::update::check_address(&network, spec)?;
             joined.insert(network.spec.name, Joined { network: network.id, spec: spec.clone() });
         }
         Ok(joined)
+    }
+
+    /// That the host paths of `--mount` are there, which are not made where they are missing.
+    async fn bind_sources(&self, judged: &Authorized<EffectiveSpec>) -> Result<()> {
+        for mount in &judged.mounts {
+            if let MountSource::Bind { path, create: false, .. } = &mount.source {
+                super::bind::is_there(path, judged.binds().get(&mount.target)).await?;
+            }
+        }
+        Ok(())
     }
 
     fn reserve_name(&self, tenant: TenantId, name: &str, id: &ContainerId) -> Result<super::registry::Reserved<'_>> {

@@ -89,12 +89,13 @@ impl Engine {
 
     /// The variables that legacy links give (Docker's documentation, "legacy container links"): the other's name, its exposed
     /// ports, and its own environment.
-    pub(super) fn link_env(&self, entry: &Entry, reserved: &[Reserved]) -> Vec<String> {
+    pub(super) fn link_env(&self, entry: &Entry) -> Vec<String> {
         let mut env = Vec::new();
-        for one in reserved.iter().filter(|r| r.attachment.dns_names.is_empty()) {
-            for (alias, target) in &one.attachment.links {
+        let record = entry.record().clone();
+        if let Some(joined) = record.mutable.networks.get("bridge") {
+            for (target, alias) in record.legacy_links() {
                 let Ok(other) = self.registry().find(entry.tenant, target) else { continue };
-                let Some(address) = self.address_of(entry, target, &one.attachment.network) else { continue };
+                let Some(address) = self.address_of(entry, target, &joined.network) else { continue };
                 let prefix = alias.to_ascii_uppercase().replace('-', "_");
                 env.push(format!("{prefix}_NAME=/{}/{alias}", entry.name()));
                 let mut ports = other.fixed.effective.network.exposed.clone();

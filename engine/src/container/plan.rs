@@ -197,7 +197,8 @@ impl Engine {
         let extra: &[String] = if exec.user.is_empty() { &spec.process.extra_groups } else { &[] };
         let root = inside::root_of(up.shim.pid()).doing(|| "opening the container's root".to_owned())?;
         let credentials = resolve(root.as_fd(), user, extra, ids(spec))?;
-        let env = exec_env(&spec.process.env, &exec.env, exec.tty);
+        let own = [spec.process.env.clone(), self.link_env(entry)].concat();
+        let env = exec_env(&own, &exec.env, exec.tty);
         let cwd = if exec.working_dir.is_empty() { &spec.process.working_dir } else { &exec.working_dir };
         let extra = Extra {
             privileged: exec.privileged,

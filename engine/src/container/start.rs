@@ -167,6 +167,10 @@ impl Engine {
                 let text = format!("Cannot link to a non running container: /{} AS /{}/{alias}", other.name(), record.name);
                 return Err(Error::conflict(text));
             }
+            if !other.record().mutable.networks.contains_key("bridge") {
+                let text = format!("Cannot link to /{}, as it does not belong to the default network", other.name());
+                return Err(Error::conflict(text));
+            }
         }
         Ok(())
     }
@@ -199,7 +203,7 @@ impl Engine {
         fail::fail_point!("start-after-network");
         let mut fds = Fds::new();
         let mut plan = self.start_plan(entry, &root, &mut fds).await?;
-        plan.process.env.extend(self.link_env(entry, &reserved.list));
+        plan.process.env.extend(self.link_env(entry));
         fail::fail_point!("start-before-exec");
         super::attach::connect_early(entry, &mut prepared)?;
         let shim = self.runtime().start(&entry.id, prepared, &plan, fds).await.map_err(|e| e.into_error())?;

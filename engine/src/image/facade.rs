@@ -7,7 +7,7 @@ use crate::filter::Filters;
 use crate::policy::{Action, Counted};
 use crate::progress::ProgressStream;
 use crate::{Digest, Result, Subject, TenantId};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 impl Engine {
     /// Pulls from a registry. Errors before the first byte are returned, later ones are in the stream. Dropping the stream
@@ -95,6 +95,21 @@ impl Engine {
     pub async fn images(&self, who: &Subject, filter: &ImageFilter) -> Result<Vec<Image>> {
         self.judge(who, Action::ImageRead).await?;
         self.images_handle().list(who.tenant, filter).await
+    }
+
+    /// What these names stand for now. Those of no image are left out.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn image_ids(&self, who: &Subject, names: BTreeSet<String>) -> Result<BTreeMap<String, Digest>> {
+        self.judge(who, Action::ImageRead).await?;
+        let mut ids = BTreeMap::new();
+        for name in names {
+            if let Ok(id) = self.images_handle().id_of(who.tenant, &name).await {
+                ids.insert(name, id);
+            }
+        }
+        Ok(ids)
     }
 
     /// One image, by name, digest, id or unique id prefix.

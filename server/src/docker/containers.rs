@@ -13,6 +13,7 @@ use engine::container::request::{Changed, ContainerFilter, RemoveOptions, StopOp
 use futures_util::StreamExt;
 use http::{HeaderMap, StatusCode, header};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// The filters a list knows.
 const LIST_FILTERS: [&str; 15] = [
@@ -51,7 +52,14 @@ pub async fn list(State(app): State<App>, Who(who): Who, version: ApiVersion, ar
         limit: args.int("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
         filters: args.filters(&LIST_FILTERS)?,
     };
-    let containers = app.engine.containers(&who, &filter).await?;
+    let mut containers = app.engine.containers(&who, &filter).await?;
+    // A name that means another image by now, or none, would mislead: dockerd shows the image's id.
+    let now = app.engine.image_ids(&who, containers.iter().map(|c| c.spec.image.clone()).collect()).await?;
+    for container in &mut containers {
+        if now.get(&container.spec.image) != Some(&container.image_id) {
+            Arc::make_mut(&mut container.spec).image = container.image_id.to_string();
+        }
+    }
     let mut sizes = Vec::new();
     if args.flag("size") {
         for container in &containers {
