@@ -208,8 +208,11 @@ fn stage_dev(prepare: &Prepare, mqueue: Option<OwnedFd>) -> Result<(OwnedFd, Own
         let flags = ATTR_NOSUID | ATTR_NODEV | ATTR_NOEXEC;
         let mut size = [0u8; 32];
         let text = number(prepare.shm_size, &mut size);
-        let shm = sys::new_mount(c"tmpfs", &[(c"source", c"shm"), (c"mode", c"1777"), (c"size", text)], flags)?;
-        sys::move_mount(shm.as_raw_fd(), c"", at, c"shm")?;
+        // `--ipc none`: the folder alone.
+        if prepare.shm_size != 0 {
+            let shm = sys::new_mount(c"tmpfs", &[(c"source", c"shm"), (c"mode", c"1777"), (c"size", text)], flags)?;
+            sys::move_mount(shm.as_raw_fd(), c"", at, c"shm")?;
+        }
         let mqueue = match mqueue {
             Some(fd) => fd,
             None => sys::new_mount(c"mqueue", &[], flags)?,

@@ -122,7 +122,7 @@ wire_struct! {
         pub cgroup: CgroupFds,
         /// What of them is visible.
         pub cgroup_view: CgroupView,
-        /// Bytes of /dev/shm.
+        /// Bytes of /dev/shm; 0: there is none.
         pub shm_size: u64,
         /// Paths under /proc and /sys (others at start) that are hidden.
         pub masked: Vec<String>,

@@ -344,7 +344,7 @@ fn read_dockerfile(root: BorrowedFd<'_>, name: &mut String) -> Result<Vec<u8>> {
         return Err(Error::invalid(format!("Cannot locate specified Dockerfile: {name}")));
     }
     let text = read(root, name.trim_start_matches('/'))?;
-    if text.iter().all(u8::is_ascii_whitespace) {
+    if text.is_empty() {
         return Err(Error::invalid(format!("the Dockerfile ({name}) cannot be empty")));
     }
     Ok(text)

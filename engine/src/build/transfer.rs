@@ -174,11 +174,16 @@ impl Work {
                 Selection { sources: vec![from.source()], exclude: selection.exclude.clone(), strict: true, ..Selection::default() };
             checkouts.push((tree, selection, digest));
         }
+        // What is copied is known by its names and content: `f*.txt` that picks one file is the same step as its name.
+        let picked = (&selection.parents, &selection.exclude, &selection.strict);
+        let mut into = serde_json::to_vec(&(picked, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
         let mut how = serde_json::to_vec(&(&selection, &documents, &dest, &chown, &chmod, unpack)).doing(|| "naming a step".to_owned())?;
         if !web.is_empty() {
             // By name and content: the same file from another server is the same step.
             let names: Vec<&String> = web.iter().flat_map(|(_, file)| &file.sources).collect();
-            how.extend(serde_json::to_vec(&(&names, transfer.unpack)).doing(|| "naming a step".to_owned())?);
+            let fetched = serde_json::to_vec(&(&names, transfer.unpack)).doing(|| "naming a step".to_owned())?;
+            how.extend(&fetched);
+            into.extend(fetched);
         }
         let chain = state.chain();
         let mut keys = Vec::new();
@@ -210,7 +215,7 @@ impl Work {
         for (.., one) in &checkouts {
             digest = crate::Digest::of(format!("{digest} {one}").as_bytes()).to_string();
         }
-        keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &how]));
+        keys.push(key(&[b"copy", chain.as_bytes(), digest.as_bytes(), &into]));
         let created_by = by_words.unwrap_or_else(|| shown(&digest));
         if self.recall(state, &keys[keys.len() - 1..], &created_by).await? {
             return Ok(());

@@ -230,7 +230,6 @@ impl Engine {
                     false => e,
                 })?,
             };
-            super::update::check_address(&network, spec)?;
             joined.insert(network.spec.name, Joined { network: network.id, spec: spec.clone() });
         }
         Ok(joined)

@@ -10,6 +10,9 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::os::unix::fs::fchown;
 
+/// A container may write what it likes into its /etc/hosts; a longer one is left alone.
+const HOSTS_MAX: u64 = 1 << 20;
+
 impl Engine {
     /// Writes the files for a start. A container that shares another's network gets the other's files.
     pub(super) async fn write_etc(&self, entry: &Entry, reserved: &[Reserved]) -> Result<()> {
@@ -116,6 +119,34 @@ impl Engine {
             }
         }
         env
+    }
+
+    /// Writes the address that a container has since this start to those that link to it and run.
+    pub(super) fn tell_linking(&self, entry: &Entry) {
+        for other in self.registry().of(entry.tenant) {
+            if other.up().is_none() {
+                continue;
+            }
+            let record = other.record().clone();
+            let aliases: Vec<&str> = record.legacy_links().filter(|(id, _)| *id == entry.id.as_str()).map(|(_, alias)| alias).collect();
+            let Some(joined) = record.mutable.networks.get("bridge").filter(|_| !aliases.is_empty()) else { continue };
+            let Some(address) = self.address_of(&other, entry.id.as_str(), &joined.network) else { continue };
+            let path = self.run_folder(&other.id).join("hosts");
+            // In place: it is mounted in the container, and may have lines of its own by now.
+            if std::fs::metadata(&path).is_ok_and(|m| m.len() > HOSTS_MAX) {
+                continue;
+            }
+            let rewritten = std::fs::read_to_string(&path).and_then(|text| {
+                let line = |line: &str| match line.split_once('\t') {
+                    Some((_, name)) if aliases.contains(&name) => format!("{address}\t{name}\n"),
+                    _ => format!("{line}\n"),
+                };
+                std::fs::write(&path, text.lines().map(line).collect::<String>())
+            });
+            if let Err(error) = rewritten {
+                tracing::warn!(%error, container.id = other.id.as_str(), "a linked container's new address could not be written");
+            }
+        }
     }
 
     /// A container's IPv4 address in a network, for legacy links.

@@ -96,7 +96,7 @@ impl Engine {
             cgroup_ns: own(spec.namespaces.cgroup),
             cgroup: no_cgroup(),
             cgroup_view: self.cgroup_view(),
-            shm_size: spec.shm_size,
+            shm_size: if spec.namespaces.ipc == Ipc::None { 0 } else { spec.shm_size },
             masked: spec.privileges.masked_paths.clone(),
             read_only: spec.privileges.readonly_paths.clone(),
             sys_writable: spec.privileges.privileged,

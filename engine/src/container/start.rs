@@ -154,6 +154,7 @@ impl Engine {
         self.save_life_later(entry);
         self.tell_mounts_and_networks(entry, Turn::Begun);
         self.tell_container(entry, "start", &[]);
+        self.tell_linking(entry);
         self.watch(entry, up);
         Ok(())
     }

@@ -136,7 +136,6 @@ impl Engine {
                     return Err(Error::invalid("user specified IP address is supported on user defined networks only"));
                 }
             }
-            check_address(&network, &endpoint)?;
             match entry.fixed.effective.network.mode {
                 NetworkMode::Host => {
                     return Err(Error::invalid(
@@ -240,15 +239,6 @@ impl Engine {
         entry.record().mutable = after;
         Ok(())
     }
-}
-
-/// An address of its own is for networks whose subnets somebody chose: others may get another one when they are made again.
-pub(super) fn check_address(network: &crate::network::Network, endpoint: &EndpointSpec) -> Result<()> {
-    let asked = endpoint.ipv4.is_some() || endpoint.ipv6.is_some();
-    if asked && !network.predefined && network.spec.ipam.iter().all(|pool| pool.subnet.is_empty()) {
-        return Err(Error::invalid("user specified IP address is supported only when connecting to networks with user configured subnets"));
-    }
-    Ok(())
 }
 
 /// What cannot be changed beside what is set already.

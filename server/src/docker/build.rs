@@ -4,6 +4,7 @@
 use super::archive::{drain, upload};
 use super::ask::Args;
 use super::error::Answer;
+use super::images::known_platform;
 use super::reply::{json, json_stream, list_or_null};
 use super::wire;
 use crate::{App, Who};
@@ -88,6 +89,9 @@ fn request(args: &Args, headers: &HeaderMap) -> Result<BuildRequest> {
     }
     if !matches!(args.text("outputs"), "" | "null" | "[]") {
         return Err(Error::unsupported("build outputs other than an image"));
+    }
+    if !args.text("platform").is_empty() {
+        known_platform(args.text("platform"))?;
     }
     let number = |key| Ok::<_, Error>(args.int(key)?.unwrap_or(0));
     let resources = Resources {

@@ -153,7 +153,7 @@ pub async fn login(State(app): State<App>, Who(who): Who, body: Body) -> Answer 
 }
 
 /// One word must be a system or a machine that there is.
-fn known_platform(text: &str) -> engine::Result<()> {
+pub fn known_platform(text: &str) -> engine::Result<()> {
     const KNOWN: [&str; 25] = [
         "linux",
         "windows",
