@@ -324,6 +324,38 @@ mod tests {
     }
 
     #[test]
+    fn the_history_says_the_same_of_the_same() {
+        let said = |text: &str| {
+            let file = Dockerfile::parse(format!("FROM scratch\n{text}").as_bytes()).unwrap();
+            let mut state = State::scratch(Platform::host());
+            state.args.push(("V".into(), Some("v".into())));
+            state.said(&file.stages[0].instructions[0], '\\')
+        };
+        for (text, expected) in [
+            ("LABEL Vendor Acme", "LABEL Vendor=Acme"),
+            ("LABEL Vendor=Acme", "LABEL Vendor=Acme"),
+            ("ENV a=$V b=2", "ENV a=v b=2"),
+            ("EXPOSE 80 2375", "EXPOSE 2375 80"),
+            ("CMD [\"sh\", \"-c\", \"x\"]", "CMD [\"sh\" \"-c\" \"x\"]"),
+            ("CMD x", "CMD [\"/bin/sh\" \"-c\" \"x\"]"),
+            ("SHELL [\"foo\", \"-bar\"]", "SHELL [foo -bar]"),
+            ("VOLUME /a /b", "VOLUME [/a /b]"),
+            ("MAINTAINER \"a $V\"", "MAINTAINER \"a $V\""),
+        ] {
+            assert_eq!(said(text), expected);
+        }
+    }
+
+    #[test]
+    fn build_args_that_nobody_declared() {
+        let file = Dockerfile::parse(b"ARG A\nFROM scratch AS one\nARG B\nFROM scratch\nARG C").unwrap();
+        let args = ["A", "B", "C", "D", "http_proxy"].map(|n| (n.to_owned(), None)).into();
+        let given = Given::new(&args, &Platform::host(), "", '\\');
+        assert_eq!(given.unused(&file, &[0, 1]), ["D"]);
+        assert_eq!(given.unused(&file, &[1]), ["B", "D"]);
+    }
+
+    #[test]
     fn paths_are_absolute() {
         let mut s = State::scratch(Platform::host());
         assert_eq!((s.absolute("a/../b"), s.absolute("/x/"), s.absolute("../..")), ("/b".into(), "/x".into(), "/".into()));

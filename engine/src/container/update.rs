@@ -309,3 +309,28 @@ fn merge(kept: &mut Resources, asked: Resources) {
         kept.ulimits = asked.ulimits;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_changed_beside_what_is_set() {
+        let of = |change: fn(&mut Resources)| {
+            let mut resources = Resources::default();
+            change(&mut resources);
+            resources
+        };
+        let text = |have: fn(&mut Resources), asked: fn(&mut Resources)| conflicts(&of(have), &of(asked)).map_err(|e| e.to_string());
+        let both =
+            |what: &str, already: &str| Err(format!("Conflicting options: {what} cannot be updated as {already} has already been set"));
+        assert_eq!(text(|r| r.nano_cpus = 1, |r| r.cpu_quota = 1), both("CPU Quota", "NanoCPUs"));
+        assert_eq!(text(|r| r.cpu_period = 1, |r| r.nano_cpus = 1), both("Nano CPUs", "CPU Period"));
+        assert_eq!(text(|r| r.nano_cpus = 1, |r| r.nano_cpus = 2), Ok(()));
+        // Swap that nobody spoke of is twice the memory.
+        assert!(text(|r| r.memory = 300, |r| r.memory = 800).unwrap_err().starts_with("Memory limit should be smaller"));
+        assert_eq!(text(|r| r.memory = 300, |r| r.memory = 600), Ok(()));
+        assert_eq!(text(|r| (r.memory, r.memory_swap) = (300, -1), |r| r.memory = 800), Ok(()));
+        assert_eq!(text(|r| r.memory = 300, |r| (r.memory, r.memory_swap) = (800, 1000)), Ok(()));
+    }
+}
