@@ -106,6 +106,33 @@ impl Image {
         self
     }
 
+    /// With a device node: `EntryType::Char` or `Block`.
+    #[must_use]
+    pub fn device(mut self, path: &str, kind: EntryType, major: u32, minor: u32) -> Self {
+        let mut header = header(kind, 0o666, 0);
+        header.set_device_major(major).expect("a device's number");
+        header.set_device_minor(minor).expect("a device's number");
+        self.layer.append_data(&mut header, path, std::io::empty()).expect("a node in the layer");
+        self
+    }
+
+    /// With `/bin/probe`, the program of system calls in `probe.c`; `None` where there is no compiler for static programs.
+    ///
+    /// # Panics
+    /// When it does not compile.
+    pub fn probe(self) -> Option<Self> {
+        let compiler = crate::program("cc")?;
+        let folder = tempfile::tempdir().expect("a folder for the probe");
+        let (source, program) = (folder.path().join("probe.c"), folder.path().join("probe"));
+        std::fs::write(&source, include_str!("probe.c")).expect("its source");
+        let output = crate::Output::of(std::process::Command::new(compiler).args(["-static", "-O1", "-o"]).arg(&program).arg(&source));
+        if output.stderr.contains("cannot find -lc") {
+            return None;
+        }
+        output.succeeded();
+        Some(self.file("bin/probe", &std::fs::read(&program).expect("the probe"), 0o755))
+    }
+
     /// With a value in its configuration: `User`, `Entrypoint`, `Volumes`, …
     #[must_use]
     pub fn set(mut self, key: &str, value: serde_json::Value) -> Self {

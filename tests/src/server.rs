@@ -140,6 +140,19 @@ impl Server {
         http::Request { method, path, token: None, body }.send(&self.socket())
     }
 
+    /// The same as another Unix account, which must have a user here; a body is JSON.
+    pub fn request_as(&self, uid: u32, method: &str, path: &str, body: Option<&str>) -> http::Response {
+        let request = http::Request { method, path, token: None, body };
+        http::by_account(uid, || request.send(&self.socket()))
+    }
+
+    /// How much memory the server itself holds, in bytes (its resident set, proc_pid_status(5)).
+    pub fn resident(&self) -> u64 {
+        let pid = i32::try_from(self.pid().expect("a running server")).expect("a pid");
+        let text = crate::host::status(pid)["VmRSS"].clone();
+        text.trim_end_matches(" kB").trim().parse::<u64>().expect("kilobytes") * 1024
+    }
+
     /// Loads busybox under its name, from the host's static busybox.
     pub fn load_busybox(&self) -> Docker {
         let docker = self.docker();

@@ -133,7 +133,7 @@ fn sec_c5_mounts_land_in_the_container_whatever_is_exchanged() {
 
 /// F3, F5, F7, F9 and their like (CVE-2022-0492, CVE-2022-0185): what a container's root tries on the kernel comes to nothing.
 #[test]
-fn sec_f_the_kernels_doors_are_shut_for_root_in_a_container() {
+fn sec_f3_f5_f7_f9_the_kernels_doors_are_shut_for_root_in_a_container() {
     let (server, _) = house();
     let ben = server.docker_as(BEN);
     ben.text(&["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);

@@ -237,7 +237,7 @@ fn differs(server: &Server, ask: &Ask, manner: Manner, name: &str) -> bool {
 
 /// A list, a page, a counter: whatever comes without a name has nothing of another tenant in it.
 #[test]
-fn no_list_and_no_page_shows_what_is_anothers() {
+fn sec_a13_no_list_and_no_page_shows_what_is_anothers() {
     let server = house();
     let objects: BTreeMap<Kind, Vec<String>> = KINDS.iter().map(|kind| (*kind, objects::make(&server, ANN, *kind, ""))).collect();
     let mut read = 0;
@@ -292,7 +292,7 @@ fn nobody_gets_the_login_page_or_401() {
 }
 
 #[test]
-fn lists_events_and_counters_show_ones_own() {
+fn sec_a13_lists_events_and_counters_show_ones_own() {
     let server = Server::start_with(Options::default());
     for (name, uid) in [("ann", ANN), ("ben", BEN)] {
         server.add_user(name, uid);
