@@ -305,7 +305,6 @@ async fn copies_that_cannot_be_done_say_why() {
         // Links of a context lead nowhere but in it.
         ("COPY evil /x", "file not found in build context"),
         ("COPY up/passwd /x", "file not found in build context"),
-        ("ADD https://example.org/x.git /x", "not supported"),
         ("ADD http://169.254.169.254/meta /x", "not an address of the public internet"),
     ] {
         let out = bench.build(&format!("FROM bb\n{line}"), files).await;
@@ -654,5 +653,4 @@ async fn a_context_from_the_web() {
     assert_eq!(bench.text(built.image(), "f").await, "1");
     let at = web(b"FROM scratch\nLABEL a=b\n", "").await;
     bench.build_with("", &[], request(at, "Anything")).await.image();
-    assert_eq!(bench.build_with("", &[], request(at, "x.git")).await.image.err().map(|e| e.kind()), Some(Kind::Unsupported));
 }
