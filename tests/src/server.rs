@@ -21,6 +21,8 @@ pub struct Options {
     pub https: bool,
     /// A file system of its own for the data root, of so many MiB (ext4 on a loop device); without it, the folder's.
     pub data_megabytes: Option<u64>,
+    /// How many inodes that file system has, if not as many as mkfs gives.
+    pub data_inodes: Option<u64>,
 }
 
 /// A running server, or a dockerd that stands in for it.
@@ -200,6 +202,12 @@ impl Server {
         self.wait_ready();
     }
 
+    /// The same with another program, from then on.
+    pub fn start_again_as(&mut self, binary: &Path) {
+        self.binary = binary.to_owned();
+        self.start_again(Vec::new());
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let at = self.folder.path();
         let mut command = Command::new(&self.binary);
@@ -216,7 +224,8 @@ impl Server {
         let file = std::fs::File::create(&image).expect("the file system's file");
         file.set_len(megabytes << 20).expect("its size");
         // Nothing is kept for root: the server is root, and it shall see the disk full.
-        Output::of(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-e", "remount-ro"]).arg(&image)).succeeded();
+        let inodes: Vec<String> = self.options.data_inodes.iter().flat_map(|n| ["-N".to_owned(), n.to_string()]).collect();
+        Output::of(Command::new("mkfs.ext4").args(["-q", "-m", "0", "-e", "remount-ro"]).args(inodes).arg(&image)).succeeded();
         Output::of(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(&data)).succeeded();
     }
 
