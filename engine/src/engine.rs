@@ -358,7 +358,10 @@ impl Engine {
     }
 
     /// A task that the engine owns: awaited by nobody, ended with the engine.
-    pub(crate) fn spawn<F: Future<Output = ()> + Send + 'static>(&self, work: F) -> JoinHandle<()> {
+    pub(crate) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send> + Send + 'static,
+    {
         self.0.tasks.spawn(work)
     }
 

@@ -54,7 +54,7 @@ impl Engine {
         for entry in all {
             let record = entry.record().clone();
             if pick.takes(&entry, &record) {
-                let mut view = self.view(&entry, &record);
+                let mut view = self.view(&entry, record);
                 view.link_names = link_names.remove(entry.id.as_str()).unwrap_or_default();
                 out.push(view);
                 if wanted.limit.is_some_and(|limit| out.len() >= limit) {
@@ -80,53 +80,53 @@ impl Engine {
             work: text(folder.join("work")),
             merged: text(folder.join("merged")),
         };
-        Ok(Container { overlay: Some(overlay), ..self.view(&entry, &record) })
+        Ok(Container { overlay: Some(overlay), ..self.view(&entry, record) })
     }
 
     /// As lists have it.
-    pub(crate) fn view(&self, entry: &Arc<Entry>, record: &Record) -> Container {
+    fn view(&self, entry: &Arc<Entry>, record: Record) -> Container {
         let fixed = &entry.fixed;
         let mut spec = fixed.spec.clone();
-        let now = &record.mutable;
+        let links: Vec<(String, String)> = record.legacy_links().map(|(id, alias)| (id.to_owned(), alias.to_owned())).collect();
+        let now = record.mutable;
         // Ulimits are not among the limits that change: the process has had them since its start.
-        let resources = Resources { ulimits: spec.host.resources.ulimits.clone(), ..now.resources.clone() };
+        let resources = Resources { ulimits: spec.host.resources.ulimits.clone(), ..now.resources };
         if spec.host.resources != resources || spec.host.restart != now.restart {
             let own = Arc::make_mut(&mut spec);
             own.host.resources = resources;
-            own.host.restart = now.restart.clone();
+            own.host.restart = now.restart;
         }
-        let links: Vec<_> = record.legacy_links().collect();
         if !links.is_empty() {
             // Docker's form, with the names as they are now; a link to what is gone is gone.
-            let named = links.iter().filter_map(|(id, alias)| {
-                let other = self.registry().find(entry.tenant, id).ok()?;
+            let named = links.into_iter().filter_map(|(id, alias)| {
+                let other = self.registry().find(entry.tenant, &id).ok()?;
                 Some(format!("/{}:/{}/{alias}", other.name(), record.name))
             });
             Arc::make_mut(&mut spec).host.links = named.collect();
         }
         let attachments = self.networks_handle().attachments(&entry.id);
-        let networks = record
-            .mutable
+        let networks = now
             .networks
-            .iter()
+            .into_iter()
             .map(|(name, joined)| {
                 let here = attachments.iter().find(|a| a.network == joined.network);
+                let mac_address = here.map(|e| e.mac_address.clone()).or_else(|| joined.spec.mac_address.clone());
                 let view = EndpointView {
-                    network: joined.network.clone(),
                     endpoint: here.map(|e| e.endpoint.clone()),
                     // Links of the default network are told with the host configuration.
                     spec: match name.as_str() {
-                        "bridge" => EndpointSpec { links: Vec::new(), ..joined.spec.clone() },
-                        _ => joined.spec.clone(),
+                        "bridge" => EndpointSpec { links: Vec::new(), ..joined.spec },
+                        _ => joined.spec,
                     },
                     ipv4: here.and_then(|e| e.ipv4),
                     ipv6: here.and_then(|e| e.ipv6),
                     gateway4: here.and_then(|e| e.gateway4),
                     gateway6: here.and_then(|e| e.gateway6),
-                    mac_address: here.map(|e| e.mac_address.clone()).or_else(|| joined.spec.mac_address.clone()).unwrap_or_default(),
+                    mac_address: mac_address.unwrap_or_default(),
                     dns_names: here.map(|e| e.dns_names.clone()).unwrap_or_default(),
+                    network: joined.network,
                 };
-                (name.clone(), view)
+                (name, view)
             })
             .collect();
         let effective = &fixed.effective;
@@ -145,16 +145,16 @@ impl Engine {
         let text = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
         Container {
             id: entry.id.clone(),
-            name: record.name.clone(),
+            name: record.name,
             link_names: Vec::new(),
             image_id: fixed.image,
             platform: fixed.platform.clone(),
             image_config: fixed.image_config.clone(),
             created: entry.created,
             created_by: entry.created_by.clone(),
-            state: record.life.state.clone(),
-            failure: record.life.failure.as_ref().map(|f| (f.code, f.error.clone())),
-            health: record.life.health.clone(),
+            state: record.life.state,
+            failure: record.life.failure.map(|f| (f.code, f.error)),
+            health: record.life.health,
             restart_count: record.life.restarts,
             networks,
             ports: attachments.into_iter().flat_map(|a| a.ports).collect(),
@@ -170,7 +170,7 @@ impl Engine {
             hosts_path: text(etc.join("hosts")),
             hostname_path: text(etc.join("hostname")),
             resolv_conf_path: text(etc.join("resolv.conf")),
-            execs: record.execs.clone(),
+            execs: record.execs,
             uid_base: (effective.namespaces.user != super::effective::UserNamespace::Host)
                 .then(|| self.block(entry.tenant).ok().map(|b| b.base))
                 .flatten(),

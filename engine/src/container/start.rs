@@ -5,18 +5,19 @@
 //! first, teardown after, the restart policy last.
 
 use super::effective::NetworkMode;
-use super::record::{Entry, Failure, Live};
+use super::record::{Entry, Failure, Life, Live};
 use super::request::{Changed, RemoveOptions};
 use super::spec::RestartPolicy;
 use super::view::{Finished, Running, State};
 use super::zygote::Zygote;
-use crate::audit;
+use crate::audit::{self, AuditId};
 use crate::cgroup::{DeviceRule, Group};
 use crate::engine::Engine;
 use crate::network::{AttachRequest, Attachment, Prepared as Veth, Reserved};
 use crate::policy::Action;
-use crate::runtime::{ExitRecord, Fds, LoopbackListener, Shim};
-use crate::{Doing, Error, Result, Subject};
+use crate::runtime::plan::Plan;
+use crate::runtime::{ExitRecord, Fds, LoopbackListener, Prepared, Shim};
+use crate::{ContainerId, Doing, Error, Result, Subject};
 use jiff::Timestamp;
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -34,6 +35,17 @@ pub(crate) struct Up {
     pub since: Instant,
     /// Ends the health probes.
     pub probes: tokio_util::sync::CancellationToken,
+}
+
+/// A container of which only the program is missing. Dropped, nothing of it is left but reserved places in networks.
+struct Ready<'a> {
+    prepared: Prepared,
+    group: GroupGuard<'a>,
+    root: OwnedFd,
+    plan: Plan,
+    fds: Fds,
+    /// The sockets at which its names are answered.
+    dns: Vec<OwnedFd>,
 }
 
 impl Up {
@@ -122,30 +134,24 @@ impl Engine {
         let free = self.cgroups().free_name(entry.tenant, entry.id.as_str());
         let group_name = zygote.as_ref().map_or(free.as_str(), |zygote| zygote.group.get().name_for(&free)).to_owned();
 
-        // What will happen, before it does.
-        let mut tx = self.inventory().begin().await?;
-        let row = audit::Entry::of(who, Action::ContainerStart.as_str(), entry.name()).authorized(spec.hash(), "as created");
-        let intent = self.audit().intent(&mut tx, &row).await?;
-        for one in &reserved.list {
-            self.networks_handle().record(&mut tx, &one.attachment).await?;
-        }
+        // What will happen is written before it does: the program runs after the commit. What shows nowhere until then is made
+        // while the disk is waited for, and unmade should the row not be writable.
         let life = {
             let mut record = entry.record();
             record.life.live = Some(Live { cgroup: group_name.clone() });
             record.life.clone()
         };
-        crate::inventory::containers::set_life(&mut tx, &entry.id, &life).await?;
-        // What shows nowhere until the program runs goes on while the disk is waited for: files in our own folder, and a mount
-        // that is attached nowhere.
-        let stage = async {
-            self.write_etc(entry, &reserved.list).await?;
-            self.container_root(entry).await
-        };
-        let (committed, root) = tokio::join!(crate::inventory::commit(tx), stage);
-        committed?;
+        let row = audit::Entry::of(who, Action::ContainerStart.as_str(), entry.name()).authorized(spec.hash(), "as created");
+        let attachments: Vec<_> = reserved.list.iter().map(|one| one.attachment.clone()).collect();
+        let writing = self.spawn(self.clone().write_start(entry.id.clone(), row, life, attachments));
+        let ready = self.make_ready(entry, &group_name, zygote, &reserved.list).await;
+        let intent = writing.await.doing(|| "recording a start".to_owned())??;
         fail::fail_point!("start-after-commit");
 
-        let brought = self.bring_up(entry, &group_name, zygote, root, &mut reserved).await;
+        let brought = match ready {
+            Ok(ready) => self.run(entry, ready, &mut reserved).await,
+            Err(error) => Err(error),
+        };
         if let Ok(up) = &brought {
             super::attach::now_up(entry, up).await;
         }
@@ -176,17 +182,29 @@ impl Engine {
         Ok(())
     }
 
-    /// The kernel's part of a start: from reserved names to a running program.
-    async fn bring_up(
-        &self,
+    /// Writes down that a container will run, as what, and where in networks: one transaction.
+    async fn write_start(self, id: ContainerId, row: audit::Entry, life: Life, attachments: Vec<Attachment>) -> Result<AuditId> {
+        let mut tx = self.inventory().begin().await?;
+        let intent = self.audit().intent(&mut tx, &row).await?;
+        for attachment in &attachments {
+            self.networks_handle().record(&mut tx, attachment).await?;
+        }
+        crate::inventory::containers::set_life(&mut tx, &id, &life).await?;
+        crate::inventory::commit(tx).await?;
+        Ok(intent)
+    }
+
+    /// The kernel's part of a start up to where only the program is missing.
+    async fn make_ready<'a>(
+        &'a self,
         entry: &Arc<Entry>,
         group_name: &str,
-        zygote: Option<Zygote<'_>>,
-        root: Result<OwnedFd>,
-        reserved: &mut Undo<'_>,
-    ) -> Result<Arc<Up>> {
-        let root = root?;
-        let Zygote { mut prepared, group } = match zygote {
+        zygote: Option<Zygote<'a>>,
+        reserved: &[Reserved],
+    ) -> Result<Ready<'a>> {
+        self.write_etc(entry, reserved).await?;
+        let root = self.container_root(entry).await?;
+        let Zygote { mut prepared, group, loopback } = match zygote {
             Some(mut zygote) => {
                 zygote.group.rename(group_name)?;
                 let rules = super::device::rules(&entry.fixed.effective)?;
@@ -200,13 +218,19 @@ impl Engine {
         let resources = entry.record().mutable.resources.clone();
         group.get().set(&resources)?;
         fail::fail_point!("start-after-namespaces");
-        let dns = self.join_networks(entry, &reserved.list, &prepared.net_ns).await?;
+        let dns = self.join_networks(entry, reserved, &prepared.net_ns, loopback).await?;
         fail::fail_point!("start-after-network");
         let mut fds = Fds::new();
         let mut plan = self.start_plan(entry, &root, &mut fds).await?;
         plan.process.env.extend(self.link_env(entry));
-        fail::fail_point!("start-before-exec");
         super::attach::connect_early(entry, &mut prepared)?;
+        Ok(Ready { prepared, group, root, plan, fds, dns })
+    }
+
+    /// The last step of a start: the program runs.
+    async fn run(&self, entry: &Arc<Entry>, ready: Ready<'_>, reserved: &mut Undo<'_>) -> Result<Arc<Up>> {
+        let Ready { prepared, group, root, plan, fds, dns } = ready;
+        fail::fail_point!("start-before-exec");
         let shim = self.runtime().start(&entry.id, prepared, &plan, fds).await.map_err(|e| e.into_error())?;
         fail::fail_point!("start-after-exec");
         match self.hand_over(&shim, &mut reserved.list, dns).await {
@@ -241,7 +265,7 @@ impl Engine {
         let mut prepare = self.prepare_plan(entry, &mut fds)?;
         prepare.cgroup = group.get().join(&mut fds)?;
         let prepared = self.runtime().prepare(&prepare, &fds).await.map_err(|e| e.into_error())?;
-        Ok(Zygote { prepared, group })
+        Ok(Zygote { prepared, group, loopback: false })
     }
 
     /// Waits for the end in a task of its own.
@@ -429,9 +453,11 @@ impl Engine {
     }
 
     /// Makes its places in networks real. Returns the sockets at which its names are answered.
-    async fn join_networks(&self, entry: &Entry, reserved: &[Reserved], netns: &OwnedFd) -> Result<Vec<OwnedFd>> {
+    /// `loopback`: whether its loopback interface is up already.
+    async fn join_networks(&self, entry: &Entry, reserved: &[Reserved], netns: &OwnedFd, loopback: bool) -> Result<Vec<OwnedFd>> {
         let copy = || netns.try_clone().doing(|| "keeping a network namespace".to_owned());
-        if reserved.is_empty() && !matches!(entry.fixed.effective.network.mode, NetworkMode::Host | NetworkMode::Container(_)) {
+        if reserved.is_empty() && !loopback && !matches!(entry.fixed.effective.network.mode, NetworkMode::Host | NetworkMode::Container(_))
+        {
             self.networks_handle().loopback(copy()?).await?;
         }
         for one in reserved {

@@ -39,6 +39,8 @@ pub(crate) type Zygotes = Pool<Belongings>;
 pub(super) struct Zygote<'a> {
     pub prepared: Prepared,
     pub group: GroupGuard<'a>,
+    /// Whether its loopback interface is up.
+    pub loopback: bool,
 }
 
 impl Engine {
@@ -49,7 +51,7 @@ impl Engine {
         let taken = self.zygotes().take(&kind.name(), self.maker(kind), &mut dead);
         self.tidy(dead);
         let (prepared, with) = taken?;
-        Some((Zygote { prepared, group: GroupGuard::new(self, with.group) }, with.veth))
+        Some((Zygote { prepared, group: GroupGuard::new(self, with.group), loopback: true }, with.veth))
     }
 
     /// Sees to it that a container that was just made finds one when it is started.
@@ -108,11 +110,13 @@ impl Engine {
         let mut prepare = kind.prepare;
         prepare.cgroup = group.get().join(&mut fds)?;
         let prepared = self.runtime().prepare(&prepare, &fds).await.map_err(|e| e.into_error())?;
-        let mut veth = None;
-        if kind.networked {
-            let netns = prepared.net_ns.try_clone().doing(|| "keeping a network namespace".to_owned())?;
-            veth = Some(self.networks_handle().prepare_netns(kind.tenant, netns).await?);
-        }
+        let netns = prepared.net_ns.try_clone().doing(|| "keeping a network namespace".to_owned())?;
+        let veth = if kind.networked {
+            Some(self.networks_handle().prepare_netns(kind.tenant, netns).await?)
+        } else {
+            self.networks_handle().loopback(netns).await?;
+            None
+        };
         Ok((prepared, Belongings { group: group.keep(), veth }))
     }
 

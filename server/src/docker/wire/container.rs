@@ -1,6 +1,7 @@
 //! A container as inspect shows it.
 
-use super::{host, mount, network, time};
+use super::network::EndpointSettings;
+use super::{host, mount, time};
 use crate::route::ApiVersion;
 use engine::container::spec::{ContainerPort, Healthcheck, MountKind};
 use engine::container::view::{Container, EndpointView, Finished, Health, MountView, State};
@@ -194,7 +195,7 @@ fn config(c: &Container, version: ApiVersion) -> Value {
 
 fn network_settings(c: &Container, version: ApiVersion) -> Value {
     let networks: Map<String, Value> =
-        c.networks.iter().map(|(name, view)| (name.clone(), network::endpoint_value(view, c.id.short(), version))).collect();
+        c.networks.iter().map(|(name, view)| (name.clone(), json!(EndpointSettings::of(view, c.id.short(), version)))).collect();
     let up = c.state.is_up();
     let pid = match &c.state {
         State::Running(up) | State::Paused(up) => up.pid,

@@ -6,8 +6,10 @@ use engine::container::EndpointSpec;
 use engine::container::view::EndpointView;
 use engine::network::{IpamPool, Network, NetworkSpec};
 use engine::{Error, Result};
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
-use std::net::IpAddr;
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Reads an address that may be absent.
 fn address<T: std::str::FromStr>(f: &mut Fields, key: &str) -> Result<Option<T>> {
@@ -70,51 +72,98 @@ pub fn console_size(f: &mut Fields) -> Result<Option<(u16, u16)>> {
     }
 }
 
-/// An attachment as inspect and list show it. `short_id`: of the container, which old clients expect among the aliases.
-pub fn endpoint_value(view: &EndpointView, short_id: &str, version: ApiVersion) -> Value {
-    let ipam = {
-        let mut ipam = Map::new();
-        if let Some(ip) = view.spec.ipv4 {
-            ipam.insert("IPv4Address".to_owned(), json!(ip));
-        }
-        if let Some(ip) = view.spec.ipv6 {
-            ipam.insert("IPv6Address".to_owned(), json!(ip));
-        }
-        if !view.spec.link_local.is_empty() {
-            ipam.insert("LinkLocalIPs".to_owned(), json!(view.spec.link_local));
-        }
-        if ipam.is_empty() { Value::Null } else { Value::Object(ipam) }
-    };
-    let mut aliases: Vec<&str> = view.spec.aliases.iter().map(String::as_str).collect();
-    // Since 1.45 the short id stands in DNSNames only.
-    if !version.at_least(45) && view.dns_names.iter().any(|name| name == short_id) && !aliases.contains(&short_id) {
-        aliases.push(short_id);
+/// An attachment as inspect and lists show it.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct EndpointSettings<'a> {
+    #[serde(rename = "IPAMConfig")]
+    ipam_config: Option<EndpointIpam<'a>>,
+    links: Option<&'a [String]>,
+    aliases: Option<Vec<&'a str>>,
+    mac_address: &'a str,
+    driver_opts: Option<&'a BTreeMap<String, String>>,
+    #[serde(rename = "NetworkID")]
+    network: &'a str,
+    #[serde(rename = "EndpointID")]
+    endpoint: &'a str,
+    #[serde(serialize_with = "shown")]
+    gateway: Option<Ipv4Addr>,
+    #[serde(rename = "IPAddress", serialize_with = "shown")]
+    ip: Option<Ipv4Addr>,
+    #[serde(rename = "IPPrefixLen")]
+    prefix_length: u8,
+    #[serde(rename = "IPv6Gateway", serialize_with = "shown")]
+    gateway6: Option<Ipv6Addr>,
+    #[serde(rename = "GlobalIPv6Address", serialize_with = "shown")]
+    ip6: Option<Ipv6Addr>,
+    #[serde(rename = "GlobalIPv6PrefixLen")]
+    prefix_length6: u8,
+    /// Outer: since 1.44.
+    #[serde(rename = "DNSNames", skip_serializing_if = "Option::is_none")]
+    dns_names: Option<Option<&'a [String]>>,
+    /// Since 1.48.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gw_priority: Option<i64>,
+}
+
+#[derive(Serialize)]
+struct EndpointIpam<'a> {
+    #[serde(rename = "IPv4Address", skip_serializing_if = "Option::is_none")]
+    ipv4: Option<Ipv4Addr>,
+    #[serde(rename = "IPv6Address", skip_serializing_if = "Option::is_none")]
+    ipv6: Option<Ipv6Addr>,
+    #[serde(rename = "LinkLocalIPs", skip_serializing_if = "<[_]>::is_empty")]
+    link_local: &'a [IpAddr],
+}
+
+/// An address that may be absent, as Go writes one: empty text.
+#[allow(clippy::ref_option)] // serde's signature.
+fn shown<T: std::fmt::Display, S: Serializer>(value: &Option<T>, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => serializer.collect_str(value),
+        None => serializer.serialize_str(""),
     }
-    let or_null = |list: Vec<&str>| if list.is_empty() { Value::Null } else { json!(list) };
-    let mut value = json!({
-        "IPAMConfig": ipam,
-        "Links": or_null(view.spec.links.iter().map(String::as_str).collect()),
-        "Aliases": or_null(aliases),
-        "MacAddress": view.mac_address,
-        "DriverOpts": if view.spec.driver_opts.is_empty() { Value::Null } else { json!(view.spec.driver_opts) },
-        "NetworkID": view.network.as_str(),
-        "EndpointID": view.endpoint.as_ref().map(|e| e.as_str()).unwrap_or_default(),
-        "Gateway": view.gateway4.map(|ip| ip.to_string()).unwrap_or_default(),
-        "IPAddress": view.ipv4.map(|(ip, _)| ip.to_string()).unwrap_or_default(),
-        "IPPrefixLen": view.ipv4.map_or(0, |(_, len)| len),
-        "IPv6Gateway": view.gateway6.map(|ip| ip.to_string()).unwrap_or_default(),
-        "GlobalIPv6Address": view.ipv6.map(|(ip, _)| ip.to_string()).unwrap_or_default(),
-        "GlobalIPv6PrefixLen": view.ipv6.map_or(0, |(_, len)| len),
-    });
-    if let Value::Object(map) = &mut value {
-        if version.at_least(44) {
-            map.insert("DNSNames".to_owned(), or_null(view.dns_names.iter().map(String::as_str).collect()));
+}
+
+/// A list, or null when it is empty, as Go writes a nil slice.
+fn or_null<T>(list: &[T]) -> Option<&[T]> {
+    (!list.is_empty()).then_some(list)
+}
+
+impl<'a> EndpointSettings<'a> {
+    /// As inspect shows it. `short_id`: of the container, which old clients expect among the aliases.
+    pub fn of(view: &'a EndpointView, short_id: &'a str, version: ApiVersion) -> Self {
+        let spec = &view.spec;
+        let mut aliases: Vec<&str> = spec.aliases.iter().map(String::as_str).collect();
+        // Since 1.45 the short id stands in DNSNames only.
+        if !version.at_least(45) && view.dns_names.iter().any(|name| name == short_id) && !aliases.contains(&short_id) {
+            aliases.push(short_id);
         }
-        if version.at_least(48) {
-            map.insert("GwPriority".to_owned(), json!(view.spec.gateway_priority));
+        let asked = spec.ipv4.is_some() || spec.ipv6.is_some() || !spec.link_local.is_empty();
+        Self {
+            ipam_config: asked.then_some(EndpointIpam { ipv4: spec.ipv4, ipv6: spec.ipv6, link_local: &spec.link_local }),
+            links: or_null(&spec.links),
+            aliases: (!aliases.is_empty()).then_some(aliases),
+            mac_address: &view.mac_address,
+            driver_opts: (!spec.driver_opts.is_empty()).then_some(&spec.driver_opts),
+            network: view.network.as_str(),
+            endpoint: view.endpoint.as_ref().map(|e| e.as_str()).unwrap_or_default(),
+            gateway: view.gateway4,
+            ip: view.ipv4.map(|(ip, _)| ip),
+            prefix_length: view.ipv4.map_or(0, |(_, length)| length),
+            gateway6: view.gateway6,
+            ip6: view.ipv6.map(|(ip, _)| ip),
+            prefix_length6: view.ipv6.map_or(0, |(_, length)| length),
+            dns_names: version.at_least(44).then(|| or_null(&view.dns_names)),
+            gw_priority: version.at_least(48).then_some(spec.gateway_priority),
         }
     }
-    value
+
+    /// As lists show it: they have always had the addresses only; the names are inspect's.
+    pub fn in_a_list(view: &'a EndpointView, short_id: &'a str, version: ApiVersion) -> Self {
+        let whole = Self::of(view, short_id, version);
+        Self { links: None, aliases: None, dns_names: whole.dns_names.map(|_| None), ..whole }
+    }
 }
 
 /// Reads `POST /networks/create`.
@@ -283,11 +332,11 @@ mod tests {
             mac_address: String::new(),
             dns_names: vec!["web".into(), "0123456789ab".into()],
         };
-        let value = endpoint_value(&view, "0123456789ab", ApiVersion { major: 1, minor: 51 });
+        let value = json!(EndpointSettings::of(&view, "0123456789ab", ApiVersion { major: 1, minor: 51 }));
         let mut fields = Fields::of("", value).unwrap();
         assert_eq!(endpoint(&mut fields).unwrap(), view.spec);
         fields.finish().unwrap();
-        let old = endpoint_value(&view, "0123456789ab", ApiVersion { major: 1, minor: 40 });
+        let old = json!(EndpointSettings::of(&view, "0123456789ab", ApiVersion { major: 1, minor: 40 }));
         assert_eq!(old["Aliases"], json!(["al", "0123456789ab"]));
         assert!(old.get("DNSNames").is_none() && old.get("GwPriority").is_none());
     }

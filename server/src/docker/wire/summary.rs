@@ -1,12 +1,13 @@
 //! A container as lists show it. Lists are the most asked question of all (dashboards poll them), so this one borrows
 //! from the view and is written straight into the answer.
 
-use super::{container, host, network, status};
+use super::network::EndpointSettings;
+use super::{container, host, status};
 use crate::route::ApiVersion;
 use engine::container::view::Container;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 /// One row of `GET /containers/json`.
@@ -29,7 +30,7 @@ pub struct Summary<'a> {
     state: &'a str,
     status: String,
     host_config: HostConfig<'a>,
-    network_settings: NetworkSettings,
+    network_settings: NetworkSettings<'a>,
     mounts: Vec<Value>,
 }
 
@@ -43,8 +44,8 @@ struct HostConfig<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct NetworkSettings {
-    networks: Map<String, Value>,
+struct NetworkSettings<'a> {
+    networks: BTreeMap<&'a str, EndpointSettings<'a>>,
 }
 
 #[derive(Serialize)]
@@ -60,19 +61,7 @@ struct Port {
 
 /// The row of `c` at `now`. `size` as for inspect.
 pub fn summary(c: &Container, size: Option<(u64, u64)>, now: Timestamp, version: ApiVersion) -> Summary<'_> {
-    let endpoint = |(name, view)| -> (String, Value) {
-        let name: &String = name;
-        let mut value = network::endpoint_value(view, c.id.short(), version);
-        // Lists have always shown the addresses only; the rest is inspect's.
-        if let Value::Object(map) = &mut value {
-            for key in ["Links", "Aliases", "DNSNames"] {
-                if let Some(slot) = map.get_mut(key) {
-                    *slot = Value::Null;
-                }
-            }
-        }
-        (name.clone(), value)
-    };
+    let networks = c.networks.iter().map(|(name, view)| (name.as_str(), EndpointSettings::in_a_list(view, c.id.short(), version)));
     Summary {
         id: c.id.as_str(),
         names: std::iter::once(&c.name).chain(&c.link_names).map(|name| format!("/{name}")).collect(),
@@ -88,7 +77,7 @@ pub fn summary(c: &Container, size: Option<(u64, u64)>, now: Timestamp, version:
         state: c.state.word(),
         status: status::status(&c.state, c.health.as_ref(), now),
         host_config: HostConfig { network_mode: host::network_mode(&c.spec.host.network_mode), annotations: &c.spec.host.annotations },
-        network_settings: NetworkSettings { networks: c.networks.iter().map(endpoint).collect() },
+        network_settings: NetworkSettings { networks: networks.collect() },
         mounts: container::mount_points(c),
     }
 }
