@@ -69,9 +69,11 @@ fn both_doors_make_the_same_image() {
     let again = build(&docker, context.path(), &["-t", "door:2", "--label", "l=v"]).succeeded();
     assert_eq!(again.stderr.matches("CACHED").count(), 7, "{}", again.stderr);
     assert_eq!(docker.inspect("door:2", "{{.Id}}"), id);
-    // The classic door: the same builder, so the same image, to the last byte of its configuration.
+    // The classic door: the same builder, so the same files and the same configuration. It is as old as its last declaration
+    // there, as with dockerd's classic builder, so its id is another one.
     server.docker().run(&["build", "-t", "door:3", "--label", "l=v", &context.path().to_string_lossy()]).succeeded();
-    assert_eq!(docker.inspect("door:3", "{{.Id}}"), id);
+    let says = |name: &str| docker.inspect(name, "{{json .Config}} {{json .RootFS}}");
+    assert_eq!(says("door:3"), says("door:1"));
 }
 
 #[test]
@@ -144,6 +146,35 @@ fn secrets_contexts_and_outputs() {
     // The secret is in no configuration and no history.
     let history = docker.text(&["history", "--no-trunc", "a:1"]);
     assert!(!history.contains("s3cret"), "{history}");
+}
+
+#[test]
+fn dockerfiles_are_checked() {
+    let Some((_server, docker, _)) = buildx() else { return };
+    let context = folder(&[("Dockerfile", "FROM busybox AS one\nMAINTAINER x\nFROM one as two\nARG V=1\nLABEL a=$NO\n")]);
+    let built = build(&docker, context.path(), &[]).succeeded();
+    for said in [
+        "MaintainerDeprecated: Maintainer instruction is deprecated in favor of using label (line 2)",
+        "FromAsCasing: 'as' and 'FROM' keywords' casing do not match (line 3)",
+        "UndefinedVar: Usage of undefined variable '$NO' (line 5)",
+    ] {
+        assert!(built.stderr.contains(said), "{said:?} is not shown:\n{}", built.stderr);
+    }
+    let strict = folder(&[("Dockerfile", "# check=error=true\nFROM busybox\nMAINTAINER x\n")]);
+    let failed = build(&docker, strict.path(), &[]).exited(1);
+    assert!(failed.stderr.contains("lint violation found for rules: MaintainerDeprecated"), "{}", failed.stderr);
+    // The word for it is --call from buildx 0.15 on.
+    for (question, parts) in [("targets", &["one", "two"][..]), ("outline", &["two", "V"])] {
+        let path = context.path().to_string_lossy().into_owned();
+        let asked = |flag: &str| {
+            let mut command = docker.command(&["buildx", "build", &format!("--{flag}={question}"), &path]);
+            Output::of(command.env("BUILDX_EXPERIMENTAL", "1").stdin(std::process::Stdio::null()))
+        };
+        let answer = Some(asked("call")).filter(|o| o.code == 0).unwrap_or_else(|| asked("print")).succeeded();
+        for part in parts {
+            assert!(answer.stdout.contains(part), "{part:?} is not in the {question}:\n{}\n{}", answer.stdout, answer.stderr);
+        }
+    }
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod work;
 pub(crate) use builds::Builds;
 pub use builds::{BuildCacheEntry, PRUNE_FILTERS, PruneBuilds};
 pub use client::{Agent, BuildClient, ContextFrom, Conversation, NamedContext, SECRET_MAX, Wanted};
+pub use facade::Examined;
 pub use files::ImageTree;
 pub(crate) use git::program as git_program;
 pub use request::{BuildEvent, BuildEvents, BuildRequest, End, StepFailed, Vertex, failure};

@@ -1,6 +1,7 @@
 //! What is asked of a build, and what it tells.
 
 use super::client::{BuildClient, ContextFrom, NamedContext};
+use super::dockerfile::lint::Finding;
 use crate::container::Resources;
 use crate::container::request::StreamKind;
 use crate::image::RegistryAuth;
@@ -134,6 +135,8 @@ pub enum BuildEvent {
     Removed(ContainerId),
     /// Something the author should know.
     Warning(String),
+    /// One of Docker's build checks has something to say.
+    Advice(Finding),
     /// An instruction is done; the digest stands for all so far.
     Done(Digest),
     /// The image is there, with these names in familiar form; whether it was not there before.

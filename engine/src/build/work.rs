@@ -2,6 +2,7 @@
 
 use super::agent::Agents;
 use super::builds::{key, make_folder};
+use super::dockerfile::lint::Finding;
 use super::dockerfile::{Dockerfile, Instruction, Located, parse_instruction};
 use super::plan::{Base, Plan};
 use super::request::{BuildEvent, BuildRequest};
@@ -36,6 +37,8 @@ pub(super) struct Work {
     pub tell: Teller,
     /// Patterns of what the context leaves out.
     pub ignored: Vec<String>,
+    /// What Docker's build checks say of the Dockerfile.
+    pub findings: Vec<Finding>,
     /// Whether the client's context is here.
     pub context_here: bool,
     /// Folders of named contexts that are here.
@@ -136,6 +139,7 @@ impl Work {
             base,
             tell,
             ignored: Vec::new(),
+            findings: Vec::new(),
             context_here: false,
             named: HashMap::new(),
             agents: Agents::default(),
@@ -225,6 +229,9 @@ impl Work {
     pub async fn run(&mut self) -> Result<Digest> {
         // Nothing is collected while layers are here that no image names yet.
         let _hold = self.engine.images_handle().hold().await;
+        for finding in std::mem::take(&mut self.findings) {
+            self.tell(BuildEvent::Advice(finding)).await?;
+        }
         self.import_caches().await?;
         for located in self.file.global.clone() {
             self.begin(&located.text).await?;

@@ -218,6 +218,8 @@ fn lines(event: &BuildEvent) -> Vec<Value> {
         BuildEvent::Definition(..) | BuildEvent::Begin(_) | BuildEvent::Transfer { .. } | BuildEvent::End(..) => Vec::new(),
         BuildEvent::Removed(id) => vec![text(format!(" ---> Removed intermediate container {}\n", id.short()))],
         BuildEvent::Warning(shown) => vec![text(shown.clone())],
+        // dockerd's classic builder has no checks, and its clients do not expect them.
+        BuildEvent::Advice(_) => Vec::new(),
         BuildEvent::Done(id) => vec![text(format!(" ---> {}\n", &id.hex()[..12]))],
         BuildEvent::Built(id, names, _) => {
             let mut all = vec![json!({ "aux": { "ID": id.to_string() } }), text(format!("Successfully built {}\n", &id.hex()[..12]))];

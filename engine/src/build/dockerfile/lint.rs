@@ -379,6 +379,16 @@ pub fn undefined(file: &Dockerfile, stage: usize, env: &[String], predefined: &[
     found
 }
 
+/// The variables that a stage has at its end beside those it began with, as `NAME=`.
+pub fn declared(stage: &super::Stage) -> Vec<String> {
+    let names = stage.instructions.iter().flat_map(|located| match &located.instruction {
+        Instruction::Arg(args) => args.iter().map(|(name, _)| name).collect::<Vec<_>>(),
+        Instruction::Env(pairs) => pairs.iter().map(|(name, _)| name).collect(),
+        _ => Vec::new(),
+    });
+    names.map(|name| format!("{name}=")).collect()
+}
+
 /// What a target takes from outside: for `--call=outline`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outline {

@@ -5,7 +5,7 @@
 //! a Dockerfile is the engine's to read, and the vertexes that clients show are the builder's own events (`told`).
 //!
 //! `grpc` carries calls both ways, `session` keeps who serves us, `client` is such a session as the builder asks it, `fsutil`
-//! brings folders, `options` reads what is asked, `solve`, `gateway`, `jobs` are the life of a build, `export` what becomes of
+//! brings folders, `options` reads what is asked, `question` answers what is asked of a Dockerfile alone, `solve`, `gateway`, `jobs` are the life of a build, `export` what becomes of
 //! it, `worker` what the door says of itself. All of it acts for the subject of the connection, and looks things up among
 //! that subject's only.
 
@@ -17,6 +17,7 @@ mod grpc;
 mod history;
 mod jobs;
 mod options;
+mod question;
 mod session;
 mod solve;
 mod told;

@@ -131,9 +131,6 @@ pub async fn build(
     }
     job.set_options(attributes);
     let Asked { mut request, question, inputs: named } = options::read(attributes).map_err(|e| Status::of(&e))?;
-    if !question.is_empty() {
-        return Err(Status::unimplemented(&format!("asking the Dockerfile frontend ({question})")));
-    }
     for (name, input) in named {
         let image = inputs.get(&input).and_then(result_of).ok_or_else(|| {
             Status::new(Code::Unknown, format!("the build context {name} is the result of something that was not built here"))
@@ -153,6 +150,9 @@ pub async fn build(
     }
     let session = session(&app.buildkit, job).await?;
     request.client = Some(Arc::new(SessionClient { session }));
+    if !question.is_empty() {
+        return super::question::answer(&app, job, &question, request).await;
+    }
     let mut events = app.engine.build(&job.who, request, None).await.map_err(|e| failed(job, &e))?;
     loop {
         let event = tokio::select! {
@@ -196,7 +196,7 @@ fn result_of(definition: &Definition) -> Option<String> {
 }
 
 /// A failed build as BuildKit tells it: one sentence, and the place in the Dockerfile for the client to show.
-fn failed(job: &Job, error: &Error) -> Status {
+pub(super) fn failed(job: &Job, error: &Error) -> Status {
     let (message, line) = engine::build::failure(error);
     if error.kind() == engine::Kind::Internal {
         tracing::error!(?error, "a build failed");

@@ -236,8 +236,8 @@ impl Told {
             }
             BuildEvent::Warning(text) => {
                 let text = text.trim().trim_start_matches("---> [Warning] ").trim();
-                // `# Executing 2 build triggers`: those have vertexes.
-                if text.is_empty() || text.starts_with('#') {
+                // `# Executing 2 build triggers`: those have vertexes. MAINTAINER has a check of its own.
+                if text.is_empty() || text.starts_with('#') || text.starts_with("MAINTAINER has been") {
                     return None;
                 }
                 let last = vertexes.names.values().max_by_key(|v| (v.1.seconds, v.1.nanos))?;
@@ -248,6 +248,19 @@ impl Told {
                     info: Some(vertexes.definition.info()),
                     ranges: if last.3 == 0 { Vec::new() } else { vec![range(last.3)] },
                     ..VertexWarning::default()
+                };
+                Some(StatusResponse { warnings: vec![warning], ..StatusResponse::default() })
+            }
+            BuildEvent::Advice(finding) => {
+                let last = vertexes.names.values().max_by_key(|v| (v.1.seconds, v.1.nanos))?;
+                let warning = VertexWarning {
+                    vertex: last.0.clone(),
+                    level: 1,
+                    short: finding.short().into_bytes(),
+                    detail: vec![finding.rule.about.as_bytes().to_vec()],
+                    url: finding.rule.url(),
+                    info: Some(vertexes.definition.info()),
+                    ranges: vec![range(finding.line)],
                 };
                 Some(StatusResponse { warnings: vec![warning], ..StatusResponse::default() })
             }
