@@ -151,7 +151,7 @@ pub async fn build(
     let session = session(&app.buildkit, job).await?;
     request.client = Some(Arc::new(SessionClient { session }));
     if !question.is_empty() {
-        return super::question::answer(&app, job, &question, request).await;
+        return super::question::answer(app, job, &question, request).await;
     }
     let mut events = app.engine.build(&job.who, request, None).await.map_err(|e| failed(job, &e))?;
     loop {
