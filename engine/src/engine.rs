@@ -87,6 +87,8 @@ pub struct EngineConfig {
     pub zygotes: usize,
     /// How long logs of removed containers are kept.
     pub kept_logs: crate::log::Retention,
+    /// Where networks get their subnets when nobody names one; empty: from the usual private ranges.
+    pub address_pools: Vec<crate::network::AddressPool>,
 }
 
 /// What prune removed.
@@ -131,7 +133,7 @@ impl Engine {
             layers_base: Some(tenants.layers_block().await?.base),
         };
         let images = Images::open(&instance, inventory.clone(), images).await?;
-        let networks = Networks::open(&instance, inventory.clone()).await?;
+        let networks = Networks::open_with(&instance, inventory.clone(), config.address_pools).await?;
         let volumes = Volumes::open(&instance, &inventory).await?;
         let runtime = Runtime::new(spawner, &instance)?;
         let cgroups = Cgroups::open(&instance)?;

@@ -47,6 +47,8 @@ pub struct Config {
     pub keep_logs_days: u32,
     /// How many bytes of such logs a tenant has at most.
     pub keep_logs_bytes: u64,
+    /// Where networks get their subnets when nobody names one.
+    pub address_pools: Vec<engine::network::AddressPool>,
     /// tracing's filter.
     pub log: String,
 }
@@ -107,6 +109,9 @@ pub struct ServeOptions {
     /// Bytes of such logs that a tenant has at most, with `k`, `m` or `g`; the oldest go first [default: 1g]
     #[arg(long, value_name = "SIZE", env = "WHARF_KEEP_LOGS_BYTES")]
     pub keep_logs_bytes: Option<String>,
+    /// Where networks get their subnets when nobody names one, may be repeated [default: 172.17-31.0.0/20, 192.168.0.0/24]
+    #[arg(long, value_name = "base=CIDR,size=N", env = "WHARF_DEFAULT_ADDRESS_POOL", value_delimiter = ';')]
+    pub default_address_pool: Option<Vec<String>>,
     /// What to log: a level, or a filter such as `info,wharf=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "WHARF_LOG")]
     pub log: Option<String>,
@@ -131,6 +136,7 @@ struct File {
     zygotes: Option<usize>,
     keep_logs_days: Option<u32>,
     keep_logs_bytes: Option<String>,
+    default_address_pools: Option<Several>,
     log: Option<String>,
 }
 
@@ -196,6 +202,13 @@ impl Config {
             zygotes: options.zygotes.or(file.zygotes).unwrap_or(2),
             keep_logs_days: options.keep_logs_days.or(file.keep_logs_days).unwrap_or(7),
             keep_logs_bytes: options.keep_logs_bytes.or(file.keep_logs_bytes).map_or(Ok(1 << 30), |text| kept_bytes(&text))?,
+            address_pools: options
+                .default_address_pool
+                .or(file.default_address_pools.map(Vec::from))
+                .unwrap_or_default()
+                .iter()
+                .map(|pool| pool.parse())
+                .collect::<Result<_>>()?,
             log: options.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
         })
     }

@@ -117,6 +117,7 @@ impl Bench {
             uid_pool: Pool::default(),
             zygotes: 0,
             kept_logs: crate::log::Retention::default(),
+            address_pools: Vec::new(),
         };
         let engine = match Engine::open(config, Spawner::start().unwrap()).await {
             Ok(engine) => engine,

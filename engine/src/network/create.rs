@@ -127,7 +127,7 @@ impl Networks {
             }
         };
         busy.extend(self.0.state().subnets());
-        let plan = plan::plan(spec, &busy, &self.0.tag, self.0.start)?;
+        let plan = plan::plan(spec, &busy, &self.0.tag, self.0.start, &self.0.pools)?;
         let id = NetworkId::random();
         let child = child::child(&plan.spec)?;
         let own = format!("{}{}", self.0.bridge_prefix(), &id.as_str()[..8]);

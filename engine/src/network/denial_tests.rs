@@ -145,6 +145,55 @@ fn sec_g8_a_sweep_of_everything_finds_only_what_is_published() {
     });
 }
 
+/// The same over IPv6, and below: no address of another tenant's is found on one's own wire, asked by ARP or by neighbour
+/// discovery, and no host's service by a link-local one.
+#[test]
+fn sec_g8_a_sweep_over_ipv6_and_of_the_wire_finds_only_what_is_published() {
+    on_host(|host| async move {
+        for tenant in [1, 2] {
+            let spec = NetworkSpec { name: "six".to_owned(), ipv6: Some(true), ..Default::default() };
+            host.networks.create(TenantId(tenant), spec).await.unwrap();
+        }
+        let a = host.attach(1, "six", "a", |_| {}).await.unwrap();
+        let b = host.attach(2, "six", "b", |r| r.ports = ports(&[("2001:db8::2", 8080, "80/tcp")])).await.unwrap();
+        let neighbour = host.attach(1, "six", "neighbour", |_| {}).await.unwrap();
+        let six = |guest: &Guest| std::net::IpAddr::from(guest.at.ipv6.unwrap().0);
+        for port in ["80", "5432", "65535"] {
+            for netns in [&b.netns, &neighbour.netns, &here()] {
+                serve(netns, &format!("[::]:{port}"), "anybody");
+            }
+        }
+        assert_eq!(open_ports(&a.netns, six(&neighbour), 1..=65535), [80, 5432, 65535], "the sweep finds what is open");
+        assert!(open_ports(&a.netns, six(&b), 1..=65535).is_empty(), "another tenant's container");
+        let addresses = json("ip -6 -j addr");
+        let infos = addresses.as_array().unwrap().iter().flat_map(|l| l["addr_info"].as_array().unwrap().clone());
+        let own: Vec<std::net::IpAddr> =
+            infos.filter(|i| i["scope"] == "global").filter_map(|i| i["local"].as_str()?.parse().ok()).collect();
+        assert!(own.len() >= 3, "the uplink and two gateways: {own:?}");
+        for ip in own {
+            let expected: &[u16] = if ip.to_string() == "2001:db8::2" { &[8080] } else { &[] };
+            assert_eq!(open_ports(&a.netns, ip, 1..=65535), expected, "the host by {ip}");
+        }
+        // What is said to be on one's own wire is asked for there.
+        for (family, ip) in [("-4", b.ip()), ("-6", six(&b))] {
+            inside(&a.netns, move || run(&format!("ip {family} route add {ip} dev eth0")));
+            assert!(silent(&a.netns, &SocketAddr::new(ip, 80).to_string()));
+            let found = inside(&a.netns, move || run(&format!("ip {family} neigh show {ip}")));
+            assert!(!found.contains("lladdr"), "somebody answered for {ip}: {found}");
+        }
+        let link_locals = json("ip -6 -j addr show scope link");
+        let infos = link_locals.as_array().unwrap().iter().flat_map(|l| l["addr_info"].as_array().unwrap().clone());
+        for ip in infos.filter_map(|i| Some(i["local"].as_str()?.to_owned())) {
+            let answered = inside(&a.netns, move || {
+                let index = json("ip -j link show dev eth0")[0]["ifindex"].as_u64().unwrap();
+                let at = std::net::SocketAddrV6::new(ip.parse().unwrap(), 80, 0, u32::try_from(index).unwrap());
+                std::net::TcpStream::connect_timeout(&at.into(), Duration::from_millis(200)).is_ok()
+            });
+            assert!(!answered, "the host by a link-local address");
+        }
+    });
+}
+
 /// CVE-2021-20199: a proxy made remote peers look like 127.0.0.1, which programs trust.
 #[test]
 fn sec_g10_a_remote_peer_never_looks_local() {

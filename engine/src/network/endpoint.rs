@@ -9,7 +9,7 @@ use super::networks::{Inner, Networks, delete_link, not_found};
 use super::option;
 use super::plan::{format_mac, mac_of, parse_mac};
 use super::publish;
-use super::state::{Endpoint, State, addresses, port_elements, prepared_addresses};
+use super::state::{Endpoint, State, addresses, prepared_addresses};
 use crate::container::spec::Protocol;
 use crate::id::{ContainerId, EndpointId, NetworkId, TenantId};
 use crate::inventory::{Tx, networks as rows};
@@ -652,7 +652,7 @@ impl Inner {
 
     /// Makes a reserved attachment real.
     pub fn plug(&self, kernel: &mut Kernel, a: &Attachment, prepared: bool, netns: &OwnedFd) -> Result<()> {
-        let published = port_elements(a);
+        let published = self.state().port_elements(a);
         if prepared {
             self.change(kernel, &[], &published)?;
             forget_flows(kernel, a, false);
@@ -676,7 +676,7 @@ impl Inner {
         let (elements, netns) = {
             let mut state = self.state();
             let mut elements = state.endpoint_elements(a);
-            elements.extend(port_elements(a));
+            elements.extend(state.port_elements(a));
             match state.release(&a.endpoint) {
                 Some(endpoint) if endpoint.installed => (elements, endpoint.netns),
                 // Reserved, never joined: there is nothing in the tables.

@@ -193,13 +193,63 @@ fn defaults(start: usize) -> impl Iterator<Item = Cidr> {
     wide.cycle().skip(start % count).take(count).chain(narrow).map(|(ip, length)| Cidr { first: IpAddr::V4(ip), length })
 }
 
-/// The first default subnet that overlaps none of `busy`.
-pub fn free_subnet4(busy: &[Cidr], start: usize) -> Option<Cidr> {
+/// Where automatic subnets come from when an administrator says so: all of one length in a range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressPool {
+    base: Cidr,
+    size: u8,
+}
+
+impl FromStr for AddressPool {
+    type Err = Error;
+    /// dockerd's form: `base=10.200.0.0/16,size=24`.
+    fn from_str(text: &str) -> Result<Self> {
+        let invalid = |why: &str| Error::invalid(format!("address pool {text:?}: {why}; expected base=CIDR,size=LENGTH"));
+        let (mut base, mut size) = (None, None);
+        for part in text.split(',') {
+            match part.trim().split_once('=') {
+                Some(("base", cidr)) => base = Some(cidr.parse::<Cidr>().map_err(|e| invalid(&e.to_string()))?),
+                Some(("size", length)) => size = length.parse::<u8>().ok(),
+                _ => return Err(invalid("what is neither base nor size")),
+            }
+        }
+        let (base, size) = base.zip(size).ok_or_else(|| invalid("base or size is missing or no number"))?;
+        // A container and a gateway need two addresses.
+        let longest = if base.is_ipv4() { 30 } else { 126 };
+        if size < base.length() || size > longest {
+            return Err(invalid("the size is not between the base's length and what holds a container"));
+        }
+        Ok(Self { base, size })
+    }
+}
+
+impl AddressPool {
+    /// Its subnets, in order; of a very large pool the first 65,536.
+    fn subnets(self) -> impl Iterator<Item = Cidr> {
+        let count = 1u128 << u32::from(self.size - self.base.length()).min(16);
+        let step = 1u128 << (self.base.bits() - self.size);
+        let (v4, first) = (self.base.is_ipv4(), value(self.base.first()));
+        (0..count).map(move |n| Cidr { first: address(v4, first + n * step), length: self.size })
+    }
+}
+
+fn free_of(pools: &[AddressPool], v4: bool, busy: &[Cidr]) -> Option<Cidr> {
+    pools.iter().filter(|p| p.base.is_ipv4() == v4).flat_map(|p| p.subnets()).find(|c| !busy.iter().any(|b| b.overlaps(c)))
+}
+
+/// The first subnet of the pools, else of the default ones, that overlaps none of `busy`.
+pub fn free_subnet4(busy: &[Cidr], start: usize, pools: &[AddressPool]) -> Option<Cidr> {
+    if pools.iter().any(|p| p.base.is_ipv4()) {
+        return free_of(pools, true, busy);
+    }
     defaults(start).find(|c| !busy.iter().any(|b| b.overlaps(c)))
 }
 
-/// The first free /64 of the instance's own ULA /48 (RFC 4193), made from its tag.
-pub fn free_subnet6(busy: &[Cidr], tag: &str) -> Option<Cidr> {
+/// The first free subnet of the pools, else /64 of the instance's own ULA /48 (RFC 4193), made from its tag.
+pub fn free_subnet6(busy: &[Cidr], tag: &str, pools: &[AddressPool]) -> Option<Cidr> {
+    if pools.iter().any(|p| !p.base.is_ipv4()) {
+        return free_of(pools, false, busy);
+    }
     let digest = crate::Digest::of(format!("wharf ula {tag}").as_bytes());
     let global = &digest.as_bytes()[..5];
     (0..=u16::MAX)
@@ -260,15 +310,37 @@ mod tests {
 
     #[test]
     fn default_subnets_avoid_what_is_there() {
-        assert_eq!(free_subnet4(&[], 0).unwrap().to_string(), "172.17.0.0/20");
-        assert_eq!(free_subnet4(&[cidr("172.16.0.0/12")], 0).unwrap().to_string(), "192.168.0.0/24");
-        assert_eq!(free_subnet4(&[cidr("172.17.4.0/24")], 0).unwrap().to_string(), "172.17.16.0/20");
-        assert_eq!(free_subnet4(&[], 241).unwrap().to_string(), "172.17.16.0/20");
-        assert_eq!(free_subnet4(&[cidr("172.16.0.0/12"), cidr("192.168.0.0/16")], 7), None);
-        assert_eq!(free_subnet4(&[cidr("0.0.0.0/0")], 0), None);
-        let six = free_subnet6(&[], "abcde").unwrap();
+        assert_eq!(free_subnet4(&[], 0, &[]).unwrap().to_string(), "172.17.0.0/20");
+        assert_eq!(free_subnet4(&[cidr("172.16.0.0/12")], 0, &[]).unwrap().to_string(), "192.168.0.0/24");
+        assert_eq!(free_subnet4(&[cidr("172.17.4.0/24")], 0, &[]).unwrap().to_string(), "172.17.16.0/20");
+        assert_eq!(free_subnet4(&[], 241, &[]).unwrap().to_string(), "172.17.16.0/20");
+        assert_eq!(free_subnet4(&[cidr("172.16.0.0/12"), cidr("192.168.0.0/16")], 7, &[]), None);
+        assert_eq!(free_subnet4(&[cidr("0.0.0.0/0")], 0, &[]), None);
+        let six = free_subnet6(&[], "abcde", &[]).unwrap();
         assert_eq!(six.length(), 64);
-        assert_ne!(free_subnet6(&[six], "abcde"), Some(six));
+        assert_ne!(free_subnet6(&[six], "abcde", &[]), Some(six));
+    }
+
+    #[test]
+    fn an_administrators_pools_are_taken_instead() {
+        let pools: Vec<AddressPool> =
+            ["base=10.200.0.0/23,size=24", "base=fd00:77::/48,size=64"].iter().map(|p| p.parse().unwrap()).collect();
+        assert_eq!(free_subnet4(&[], 7, &pools).unwrap().to_string(), "10.200.0.0/24");
+        assert_eq!(free_subnet4(&[cidr("10.200.0.0/25")], 7, &pools).unwrap().to_string(), "10.200.1.0/24");
+        assert_eq!(free_subnet4(&[cidr("10.0.0.0/8")], 7, &pools), None, "and nothing else");
+        assert_eq!(free_subnet6(&[cidr("fd00:77::/64")], "abcde", &pools).unwrap().to_string(), "fd00:77:0:1::/64");
+        assert_eq!(free_subnet6(&[], "abcde", &pools[..1]), free_subnet6(&[], "abcde", &[]), "pools of one family only");
+        for bad in [
+            "",
+            "base=10.0.0.0/8",
+            "size=24",
+            "base=10.0.0.0/24,size=16",
+            "base=10.0.0.0/24,size=31",
+            "base=x,size=24",
+            "base=10.0.0.0/8,size=24,x",
+        ] {
+            assert!(bad.parse::<AddressPool>().is_err(), "{bad}");
+        }
     }
 
     proptest! {

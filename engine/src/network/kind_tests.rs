@@ -193,3 +193,49 @@ fn who_reaches_whom_is_known_and_tried() {
         assert_eq!(ask(Origin::Outside, &db, "80/tcp").await, (false, None, None));
     });
 }
+
+#[test]
+fn containers_are_reached_by_their_own_addresses_where_that_was_chosen() {
+    on_host(|host| async move {
+        let n = &host.networks;
+        let bridge = |key: &str, value: &str| (format!("com.docker.network.bridge.{key}"), value.to_owned());
+        for (name, options) in [
+            ("plain", vec![]),
+            ("routed", vec![bridge("gateway_mode_ipv4", "routed"), bridge("gateway_mode_ipv6", "routed")]),
+            ("open", vec![bridge("gateway_mode_ipv4", "nat-unprotected"), bridge("gateway_mode_ipv6", "nat-unprotected")]),
+            ("trusting", vec![bridge("trusted_host_interfaces", "eth0:eth7")]),
+            ("speaking", vec![("com.docker.network.host_ipv4".to_owned(), "192.0.2.77".to_owned())]),
+        ] {
+            let spec =
+                NetworkSpec { name: name.to_owned(), ipv6: Some(true), options: options.into_iter().collect(), ..Default::default() };
+            n.create(TenantId(1), spec).await.unwrap();
+        }
+        run("ip addr add 192.0.2.77/32 dev eth0");
+        serve(&host.outside, "[::]:80", "world");
+        let stranger = host.attach(2, "bridge", "stranger", |_| {}).await.unwrap();
+        // Which of a container's ports answer outside, by its own addresses: the published 80, and 81.
+        for (name, published, other) in [("plain", false, false), ("routed", true, false), ("open", true, true), ("trusting", true, true)] {
+            let guest = host.attach(1, name, name, |r| r.ports = ports(&[("", 8080, "80/tcp")])).await.unwrap();
+            let six = std::net::IpAddr::from(guest.at.ipv6.unwrap().0);
+            for port in [80, 81] {
+                serve(&guest.netns, &format!("[::]:{port}"), "guest");
+            }
+            for ip in [guest.ip(), six] {
+                let at = |port: u16| std::net::SocketAddr::new(ip, port).to_string();
+                let seen = |port: u16| if silent(&host.outside, &at(port)) { false } else { true };
+                assert_eq!((seen(80), seen(81)), (published, other), "{name}, {ip}");
+                assert!(silent(&stranger.netns, &at(80)) && silent(&stranger.netns, &at(81)), "{name}: another tenant's container, {ip}");
+            }
+            let by_host = ask(&host.outside, "192.0.2.2:8080");
+            assert_eq!(by_host.is_ok(), name != "routed", "{name}: by the host's port");
+            let said = ask(&guest.netns, "192.0.2.1:80").unwrap();
+            let own = if name == "routed" { guest.ip().to_string() } else { "192.0.2.2".to_owned() };
+            assert_eq!(said.trim_start_matches("world ").trim_start_matches("::ffff:"), own, "{name}: as whom it speaks");
+            let endpoint = guest.at.endpoint.clone();
+            drop(guest.sockets);
+            n.detach(&endpoint).await.unwrap();
+        }
+        let speaking = host.attach(1, "speaking", "speaking", |_| {}).await.unwrap();
+        assert!(ask(&speaking.netns, "192.0.2.1:80").unwrap().ends_with("192.0.2.77"));
+    });
+}

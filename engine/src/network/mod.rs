@@ -30,6 +30,7 @@ mod view;
 
 pub use attach::{Alive, AttachRequest, Attachment, Listener, Prepared, Reserved, ResolverSpec};
 pub use explain::{Explanation, Origin, Tried};
+pub use ipam::AddressPool;
 pub(crate) use ipam::Cidr;
 pub use networks::Networks;
 pub(crate) use option::check as check_endpoint;

@@ -3,6 +3,7 @@
 
 use super::child::{self, Child};
 use super::dns;
+use super::ipam::AddressPool;
 use super::kernel::{self, Kernel, KernelThread};
 use super::link;
 use super::state::{BridgeFacts, Net, State};
@@ -28,6 +29,8 @@ pub(super) struct Inner {
     pub table: String,
     /// Where automatic subnets begin to be looked for.
     pub(super) start: usize,
+    /// Where they come from, if an administrator said so.
+    pub(super) pools: Vec<AddressPool>,
     pub inventory: Inventory,
     pub kernel: KernelThread,
     state: Mutex<State>,
@@ -73,6 +76,14 @@ impl Networks {
     /// # Errors
     /// When the kernel refuses bridges or nf_tables (the message says what is missing).
     pub async fn open(instance: &Instance, inventory: Inventory) -> Result<Self> {
+        Self::open_with(instance, inventory, Vec::new()).await
+    }
+
+    /// [`Self::open`], with automatic subnets from these pools; none: from the usual private ranges.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn open_with(instance: &Instance, inventory: Inventory, pools: Vec<AddressPool>) -> Result<Self> {
         let prefixes = [bridge_prefix(instance.tag()), veth_prefix(instance.tag())];
         let kernel = KernelThread::start(instance.name(), prefixes, instance.run_dir().join("forwarding.json"))?;
         let mut state = State::default();
@@ -84,7 +95,7 @@ impl Networks {
         let start = if instance.name() == "wharf" { 0 } else { usize::from_str_radix(&tag, 16).unwrap_or(0) };
         let attachments = rows::endpoints(&inventory).await?;
         let table = instance.name();
-        let inner = Inner { tag, table, start, inventory, kernel, state: Mutex::new(state), changing: Arc::default(), dns };
+        let inner = Inner { tag, table, start, pools, inventory, kernel, state: Mutex::new(state), changing: Arc::default(), dns };
         let networks = Self(Arc::new(inner));
         networks.restore(attachments);
         let inner = networks.0.clone();
@@ -470,6 +481,9 @@ pub(super) fn make_bridge(kernel: &mut Kernel, facts: &BridgeFacts, must_be_new:
     kernel::set(&format!("ipv6/conf/{name}/accept_ra"), "0").doing(doing)?;
     kernel::set(&format!("ipv6/conf/{name}/disable_ipv6"), if facts.has_v6() { "0" } else { "1" }).doing(doing)?;
     if facts.has_v6() {
+        // The bridge asks for containers by its link-local address, which nobody else on it can have: without looking for one who
+        // does, the first packets from outside are forwarded at once, not a second or two later.
+        kernel::set(&format!("ipv6/conf/{name}/accept_dad"), "0").doing(doing)?;
         kernel.forward_v6()?;
     }
     let addresses = facts.addresses.iter().map(|(ip, length)| link::address(index, *ip, *length));

@@ -6,7 +6,7 @@ use super::endpoint::forget_flows;
 use super::kernel::Kernel;
 use super::networks::{Inner, Networks};
 use super::publish;
-use super::state::{State, port_elements};
+use super::state::State;
 use crate::container::spec::{ContainerPort, HostPort};
 use crate::container::view::PublishedPort;
 use crate::id::{ContainerId, EndpointId};
@@ -76,7 +76,8 @@ impl Inner {
         let before = from.as_ref().map(|a| a.ports.clone()).unwrap_or_default();
         if let Some(from) = from {
             if self.is_installed(&from.endpoint) {
-                self.change(kernel, &port_elements(&from), &[])?;
+                let elements = self.state().port_elements(&from);
+                self.change(kernel, &elements, &[])?;
             }
             forget_flows(kernel, &from, true);
             placed.changed.extend(self.set_ports(&from.endpoint, Vec::new(), Vec::new()));
@@ -88,7 +89,8 @@ impl Inner {
         if let Some(now) = self.set_ports(&to.endpoint, published.ports, listeners) {
             // One that is only reserved gets them with the rest when it joins.
             if self.is_installed(&now.endpoint) {
-                self.change(kernel, &[], &port_elements(&now))?;
+                let elements = self.state().port_elements(&now);
+                self.change(kernel, &[], &elements)?;
                 forget_flows(kernel, &now, false);
             }
             placed.changed.push(now);

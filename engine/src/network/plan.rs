@@ -2,7 +2,7 @@
 //! Pure.
 
 use super::child;
-use super::ipam::{Cidr, Pool, free_subnet4, free_subnet6};
+use super::ipam::{AddressPool, Cidr, Pool, free_subnet4, free_subnet6};
 use super::{IpamPool, NetworkSpec};
 use crate::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,6 +26,28 @@ pub struct Bridge {
     pub bare4: bool,
     /// The same for IPv6.
     pub bare6: bool,
+    /// How the outside reaches its containers over IPv4.
+    pub mode4: GatewayMode,
+    /// The same for IPv6.
+    pub mode6: GatewayMode,
+    /// Interfaces of the host from which its containers are reached by their own addresses.
+    pub trusted: Vec<String>,
+    /// The address of the host that what leaves it gets.
+    pub source4: Option<Ipv4Addr>,
+    /// The same for IPv6.
+    pub source6: Option<Ipv6Addr>,
+}
+
+/// How the outside reaches a network's containers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum GatewayMode {
+    /// By ports published on addresses of the host.
+    #[default]
+    Nat,
+    /// By the containers' own addresses, published ports only; nothing is translated.
+    Routed,
+    /// As `Nat`, and by the containers' own addresses, all ports.
+    Unprotected,
 }
 
 const OPTION: &str = "com.docker.network.bridge.";
@@ -60,6 +82,11 @@ pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
         prefix: "eth".to_owned(),
         bare4: false,
         bare6: false,
+        mode4: GatewayMode::Nat,
+        mode6: GatewayMode::Nat,
+        trusted: Vec::new(),
+        source4: None,
+        source6: None,
     };
     for (key, value) in &spec.options {
         let invalid = |expected: &str| Error::invalid(format!("invalid value {value:?} for option {key}: expected {expected}"));
@@ -90,6 +117,23 @@ pub fn bridge(spec: &NetworkSpec) -> Result<Bridge> {
                 }
                 *(if key.ends_with('4') { &mut bridge.bare4 } else { &mut bridge.bare6 }) = true;
             }
+            "gateway_mode_ipv4" | "gateway_mode_ipv6" => {
+                let mode = match value.as_str() {
+                    "routed" => GatewayMode::Routed,
+                    "nat-unprotected" => GatewayMode::Unprotected,
+                    _ => return Err(invalid("nat, routed, nat-unprotected or isolated")),
+                };
+                *(if key.ends_with('4') { &mut bridge.mode4 } else { &mut bridge.mode6 }) = mode;
+            }
+            "trusted_host_interfaces" => {
+                // dockerd's separator is a colon.
+                bridge.trusted = value.split(':').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+                if !bridge.trusted.iter().all(|name| interface_name(name)) {
+                    return Err(invalid("names of interfaces, with colons between"));
+                }
+            }
+            "com.docker.network.host_ipv4" => bridge.source4 = Some(value.parse().map_err(|_| invalid("an IPv4 address"))?),
+            "com.docker.network.host_ipv6" => bridge.source6 = Some(value.parse().map_err(|_| invalid("an IPv6 address"))?),
             "inhibit_ipv4" => bridge.bare4 = bridge.bare4 || flag(key, value)?,
             "com.docker.network.driver.mtu" => {
                 let mtu: u32 = value.parse().map_err(|_| invalid("a number"))?;
@@ -158,11 +202,12 @@ fn is_special(subnet: &Cidr) -> bool {
     RANGES.iter().filter_map(|r| r.parse::<Cidr>().ok()).any(|r| r.overlaps(subnet))
 }
 
-/// Plans a new bridge network. `busy`: subnets that exist on this host; `start` turns the order of automatic ones.
+/// Plans a new bridge network. `busy`: subnets that exist on this host; `start` turns the order of automatic ones; `pools`: where
+/// an administrator wants those from.
 ///
 /// # Errors
 /// With Docker's texts: `Invalid` for what cannot be, `Forbidden` for overlaps.
-pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize) -> Result<Plan> {
+pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize, pools: &[AddressPool]) -> Result<Plan> {
     match spec.driver.as_str() {
         "" | "bridge" => spec.driver = "bridge".to_owned(),
         "macvlan" | "ipvlan" => {}
@@ -230,10 +275,10 @@ pub fn plan(mut spec: NetworkSpec, busy: &[Cidr], tag: &str, start: usize) -> Re
         )
     };
     if wants4 && v4.is_none() {
-        v4 = Some((free_subnet4(busy, start).ok_or_else(none)?, IpamPool::default()));
+        v4 = Some((free_subnet4(busy, start, pools).ok_or_else(none)?, IpamPool::default()));
     }
     if wants6 && v6.is_none() {
-        v6 = Some((free_subnet6(busy, tag).ok_or_else(none)?, IpamPool::default()));
+        v6 = Some((free_subnet6(busy, tag, pools).ok_or_else(none)?, IpamPool::default()));
     }
     spec.ipv4 = Some(wants4);
     spec.ipv6 = Some(wants6);
@@ -364,7 +409,7 @@ mod tests {
 
     #[test]
     fn defaults_are_filled_in() {
-        let plan = plan(spec(&[]), &[], "abcde", 0).unwrap();
+        let plan = plan(spec(&[]), &[], "abcde", 0, &[]).unwrap();
         assert_eq!(plan.spec.driver, "bridge");
         assert_eq!(plan.spec.ipam.len(), 1);
         assert_eq!((plan.spec.ipam[0].subnet.as_str(), plan.spec.ipam[0].gateway.as_str()), ("172.17.0.0/20", "172.17.0.1"));
@@ -376,7 +421,7 @@ mod tests {
     fn what_is_asked_is_kept() {
         let mut asked = spec(&[("10.1.0.0/16", "10.1.5.0/24", "10.1.5.254"), ("fd00:9::/64", "", "")]);
         asked.ipam[0].aux.insert("printer".to_owned(), "10.1.5.0".to_owned());
-        let mut plan = plan(asked, &[], "abcde", 0).unwrap();
+        let mut plan = plan(asked, &[], "abcde", 0, &[]).unwrap();
         assert!(plan.chosen);
         assert_eq!(plan.spec.ipv6, Some(true));
         assert_eq!(plan.v4.as_mut().unwrap().pool.take().unwrap().to_string(), "10.1.5.1");
@@ -401,13 +446,13 @@ mod tests {
             (vec![("169.254.0.0/16", "", "")], Kind::Forbidden, "cannot be a network's"),
             (vec![("", "", "10.1.0.1")], Kind::Invalid, "without a subnet"),
         ] {
-            let error = plan(spec(&pools), &busy, "abcde", 0).unwrap_err();
+            let error = plan(spec(&pools), &busy, "abcde", 0, &[]).unwrap_err();
             assert_eq!(error.kind(), kind, "{pools:?}: {error}");
             assert!(error.to_string().contains(text), "{pools:?}: {error}");
         }
         for (driver, kind) in [("overlay", Kind::Unavailable), ("host", Kind::Forbidden), ("weave", Kind::NotFound)] {
             let asked = NetworkSpec { driver: driver.to_owned(), ..spec(&[]) };
-            assert_eq!(plan(asked, &[], "abcde", 0).unwrap_err().kind(), kind);
+            assert_eq!(plan(asked, &[], "abcde", 0, &[]).unwrap_err().kind(), kind);
         }
     }
 
@@ -429,7 +474,9 @@ mod tests {
             ("com.docker.network.bridge.name", "sixteen-letters-x"),
             ("com.docker.network.bridge.enable_icc", "maybe"),
             ("com.docker.network.driver.mtu", "1"),
-            ("com.docker.network.bridge.gateway_mode_ipv4", "routed"),
+            ("com.docker.network.bridge.gateway_mode_ipv4", "open"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "eth0:a/b"),
+            ("com.docker.network.host_ipv4", "fd00::1"),
             ("com.docker.network.other", "x"),
         ] {
             assert!(bridge(&with_options(&[(key, value)])).is_err(), "{key}={value}");

@@ -4,6 +4,7 @@
 use super::attach::{Attachment, Listener};
 use super::kernel;
 use super::networks::Inner;
+use super::plan::GatewayMode;
 use crate::container::spec::{ContainerPort, HostPort, Protocol};
 use crate::container::view::PublishedPort;
 use crate::{Error, Kind, Result};
@@ -146,6 +147,14 @@ fn one(
     let candidates: Vec<u16> = if low == 0 { random_ports()? } else { (low..=high.max(low)).collect() };
     let any = binding.ip.is_none() && default.is_none();
     let ips: Vec<IpAddr> = host_addresses(binding, default).into_iter().filter(|ip| !any || ip.is_ipv4() || host_has_v6()).collect();
+    // Where the network is routed the port is reached at the container's own address, and the host gives none of its own.
+    let modes = inner.state().networks.get(&a.network).map(|n| (n.bridge.mode4, n.bridge.mode6)).unwrap_or_default();
+    let is_routed = |ip: &IpAddr| (if ip.is_ipv4() { modes.0 } else { modes.1 }) == GatewayMode::Routed;
+    let (routed, ips): (Vec<IpAddr>, Vec<IpAddr>) = ips.into_iter().partition(is_routed);
+    published.ports.extend(routed.iter().map(|ip| PublishedPort { container, ip: *ip, port: 0 }));
+    if ips.is_empty() {
+        return Ok(());
+    }
     let mut last = None;
     for port in candidates {
         match at(inner, a, &ips, port, container) {

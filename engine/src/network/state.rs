@@ -4,7 +4,7 @@
 use super::child::{self, Child};
 use super::firewall::Element;
 use super::ipam::Cidr;
-use super::plan::{self, Bridge, Subnet, link_local, parse_mac};
+use super::plan::{self, Bridge, GatewayMode, Subnet, link_local, parse_mac};
 use super::ports::Ledger;
 use super::{Attachment, Network, NetworkMember, NetworkSpec, Prepared};
 use crate::Result;
@@ -80,7 +80,7 @@ impl Net {
         if !self.is_bridge() {
             return Vec::new();
         }
-        Element::bridge(&self.row.ifname, &self.subnets(), self.row.spec.internal, self.bridge.masquerade, self.bridge.icc)
+        Element::bridge(&self.row.ifname, &self.subnets(), self.row.spec.internal, &self.bridge)
     }
 
     /// What is needed to make its bridge.
@@ -247,12 +247,34 @@ impl State {
         self.veth_elements(&a.network, &a.host_ifname, &a.mac_address, &ips)
     }
 
+    /// What an attachment's published ports need in the firewall. Loopback and other-family ports are the shim's.
+    pub fn port_elements(&self, a: &Attachment) -> Vec<Element> {
+        let modes = self.networks.get(&a.network).map(|n| (n.bridge.mode4, n.bridge.mode6)).unwrap_or_default();
+        let mut elements = Vec::new();
+        for port in &a.ports {
+            let (target, mode) = match port.ip {
+                IpAddr::V4(_) => (a.ipv4.map(|(ip, _)| IpAddr::V4(ip)), modes.0),
+                IpAddr::V6(_) => (a.ipv6.map(|(ip, _)| IpAddr::V6(ip)), modes.1),
+            };
+            let Some(target) = target else { continue };
+            if mode == GatewayMode::Routed {
+                elements.push(Element::routed(port.container.protocol, target, port.container.port));
+            } else if !port.ip.is_loopback() {
+                elements.push(Element::port(port.container.protocol, port.ip, port.port, target, port.container.port));
+            }
+        }
+        // A routed port that is asked for twice is one.
+        elements.sort();
+        elements.dedup();
+        elements
+    }
+
     /// Everything that shall be in the firewall.
     pub fn elements(&self) -> Vec<Element> {
         let mut all: Vec<Element> = self.networks.values().flat_map(Net::elements).collect();
         for endpoint in self.endpoints.values().filter(|e| e.installed) {
             all.extend(self.endpoint_elements(&endpoint.attachment));
-            all.extend(port_elements(&endpoint.attachment));
+            all.extend(self.port_elements(&endpoint.attachment));
         }
         for p in self.prepared.values() {
             all.extend(self.veth_elements(&p.network, &p.host_ifname, &p.mac_address, &prepared_addresses(p)));
@@ -387,21 +409,6 @@ pub fn addresses(a: &Attachment) -> Vec<IpAddr> {
 pub fn prepared_addresses(p: &Prepared) -> Vec<IpAddr> {
     let v4 = p.ipv4.map(|(ip, _)| IpAddr::V4(ip));
     v4.into_iter().chain(p.ipv6.map(|(ip, _)| IpAddr::V6(ip))).collect()
-}
-
-/// What an attachment's published ports need in the firewall. Loopback and other-family ports are the shim's.
-pub fn port_elements(a: &Attachment) -> Vec<Element> {
-    let mut elements = Vec::new();
-    for port in &a.ports {
-        let target = match port.ip {
-            IpAddr::V4(_) => a.ipv4.map(|(ip, _)| IpAddr::V4(ip)),
-            IpAddr::V6(_) => a.ipv6.map(|(ip, _)| IpAddr::V6(ip)),
-        };
-        if let Some(target) = target.filter(|_| !port.ip.is_loopback()) {
-            elements.push(Element::port(port.container.protocol, port.ip, port.port, target, port.container.port));
-        }
-    }
-    elements
 }
 
 /// What was asked; the default bridge's options are told in full, as dockerd tells them: clients look for its name there.

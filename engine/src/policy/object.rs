@@ -45,9 +45,23 @@ pub fn authorize_network(who: &Subject, standing: &Standing, spec: NetworkSpec) 
     match driver.as_str() {
         "" | "bridge" => {
             // These choose the host's interface or open the bridge to it: other networks of the host are not the tenant's.
-            for name in ["com.docker.network.bridge.name", "com.docker.network.bridge.trusted_host_interfaces"] {
-                if let Some(value) = options.get(name).filter(|v| !v.is_empty()) {
-                    judge.need(format!("the option {name}"), GrantKind::NetworkParent(value.clone()));
+            let given = |name: &str| options.get(name).filter(|v| !v.is_empty());
+            let (chosen, trusted) = ("com.docker.network.bridge.name", "com.docker.network.bridge.trusted_host_interfaces");
+            if let Some(value) = given(chosen) {
+                judge.need(format!("the option {chosen}"), GrantKind::NetworkParent(value.clone()));
+            }
+            for value in given(trusted).into_iter().flat_map(|names| names.split(':')).filter(|name| !name.is_empty()) {
+                judge.need(format!("the option {trusted}"), GrantKind::NetworkParent(value.to_owned()));
+            }
+            // These speak by an address of the host that others have too, or open ports that nobody published.
+            for name in ["com.docker.network.host_ipv4", "com.docker.network.host_ipv6"] {
+                if let Some(value) = given(name) {
+                    judge.need(format!("the option {name}={value}"), GrantKind::NetworkHost);
+                }
+            }
+            for name in ["com.docker.network.bridge.gateway_mode_ipv4", "com.docker.network.bridge.gateway_mode_ipv6"] {
+                if let Some(value) = given(name).filter(|mode| matches!(mode.as_str(), "routed" | "nat-unprotected")) {
+                    judge.need(format!("the option {name}={value}"), GrantKind::NetworkHost);
                 }
             }
         }

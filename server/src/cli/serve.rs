@@ -66,6 +66,7 @@ async fn serve(config: Config, spawner: Spawner) -> anyhow::Result<()> {
             uid_pool: config.pool(),
             zygotes: config.zygotes,
             kept_logs: config.kept_logs(),
+            address_pools: config.address_pools.clone(),
         },
         spawner,
     )

@@ -51,6 +51,7 @@ async fn house() -> Option<House> {
             uid_pool: config.pool(),
             zygotes: 0,
             kept_logs: engine::log::Retention::default(),
+            address_pools: config.address_pools.clone(),
         },
         Spawner::start().unwrap(),
     );

@@ -58,6 +58,8 @@ pub enum Expression {
     Ct(Conntrack, Word),
     /// Loads the type of the destination address (RTN_*); `true`: it must belong to the interface the packet came by.
     FibType(bool, Word),
+    /// Loads the name of the interface by which the destination is reached.
+    FibOutName(Word),
     /// Goes on when equal.
     Equal(Word, Vec<u8>),
     /// Goes on when unequal.
@@ -74,6 +76,8 @@ pub enum Expression {
     Map(&'static str, Word, Word),
     /// Translates the destination: family, word of the address, word of the port.
     Dnat(super::Family, Word, Word),
+    /// Translates the source: family, word of the address.
+    Snat(super::Family, Word),
     /// Translates the source to the address of the interface it leaves by.
     Masquerade,
     /// Refuses: ICMP "port unreachable".
@@ -131,6 +135,10 @@ impl Expression {
                 // NFTA_FIB_F_DADDR = 2, NFTA_FIB_F_IIF = 8; NFT_FIB_RESULT_ADDRTYPE = 3.
                 a.number(3, if *by_interface { 2 | 8 } else { 2 }).number(2, 3).number(1, register(*word));
             }),
+            Self::FibOutName(word) => named(list, "fib", |a| {
+                // NFT_FIB_RESULT_OIFNAME = 2.
+                a.number(3, 2).number(2, 2).number(1, register(*word));
+            }),
             Self::Equal(word, value) => compare(list, *word, 0, value),
             Self::Unequal(word, value) => compare(list, *word, 1, value),
             Self::AnyBit(word, bits) => {
@@ -146,6 +154,9 @@ impl Expression {
             Self::Map(map, word, to) => lookup(list, map, *word, Some(*to), false),
             Self::Dnat(family, address, port) => named(list, "nat", |a| {
                 a.number(1, 1).number(2, *family as u32).number(3, register(*address)).number(5, register(*port));
+            }),
+            Self::Snat(family, address) => named(list, "nat", |a| {
+                a.number(1, 0).number(2, *family as u32).number(3, register(*address));
             }),
             Self::Masquerade => named(list, "masq", |_| {}),
             Self::Reject => named(list, "reject", |a| {

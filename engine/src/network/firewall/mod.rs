@@ -12,6 +12,7 @@ mod wire;
 pub use wire::{Family, Netfilter, attribute, messages, text};
 
 use super::ipam::Cidr;
+use super::plan::{Bridge, GatewayMode};
 use crate::container::spec::Protocol;
 use rules::{SETS, Set};
 use std::io;
@@ -64,28 +65,54 @@ impl Element {
         Self { set, key: parts.iter().flat_map(|p| pad(p)).collect(), end: None, value: Vec::new() }
     }
 
-    /// What a bridge needs. `icc`: its containers may talk to each other.
-    pub fn bridge(ifname: &str, subnets: &[Cidr], internal: bool, masquerade: bool, icc: bool) -> Vec<Self> {
+    /// What a bridge needs. `internal`: it has no way out.
+    pub fn bridge(ifname: &str, subnets: &[Cidr], internal: bool, options: &Bridge) -> Vec<Self> {
         let n = name(ifname);
         let mut elements = vec![Self::new("bridges", &[&n]), Self::new("hairpin", &[&n, &n])];
-        if icc {
+        if options.icc {
             elements.push(Self::new("neighbours", &[&n, &n]));
         }
         if internal {
             elements.push(Self::new("internal", &[&n]));
-        } else if masquerade {
-            elements.push(Self::new("masquerade", &[&n]));
+        } else {
+            let routed = |mode: GatewayMode| mode == GatewayMode::Routed;
+            if let Some(ip) = options.source4 {
+                elements.push(Self { value: octets(ip.into()), ..Self::new("source4", &[&n]) });
+            }
+            if let Some(ip) = options.source6 {
+                elements.push(Self { value: octets(ip.into()), ..Self::new("source6", &[&n]) });
+            }
+            if options.masquerade && !routed(options.mode4) {
+                elements.push(Self::new("masquerade4", &[&n]));
+            }
+            if options.masquerade && !routed(options.mode6) {
+                elements.push(Self::new("masquerade6", &[&n]));
+            }
+            elements.extend(options.trusted.iter().map(|from| Self::new("trusted", &[&name(from), &n])));
         }
         for subnet in subnets {
             let (first, last) = (subnet.first(), subnet.last());
-            let set = if first.is_ipv4() { "subnets4" } else { "subnets6" };
+            let (set, open, open_subnets, mode) = match first.is_ipv4() {
+                true => ("subnets4", "open4", "open_subnets4", options.mode4),
+                false => ("subnets6", "open6", "open_subnets6", options.mode6),
+            };
             let after = match last {
                 IpAddr::V4(a) => Ipv4Addr::from(u32::from(a).wrapping_add(1)).octets().to_vec(),
                 IpAddr::V6(a) => Ipv6Addr::from(u128::from(a).wrapping_add(1)).octets().to_vec(),
             };
-            elements.push(Self { set, key: octets(first), end: Some(after), value: Vec::new() });
+            elements.push(Self { set, key: octets(first), end: Some(after.clone()), value: Vec::new() });
+            if !internal && mode == GatewayMode::Unprotected {
+                elements.push(Self::new(open, &[&n]));
+                elements.push(Self { set: open_subnets, key: octets(first), end: Some(after), value: Vec::new() });
+            }
         }
         elements
+    }
+
+    /// A published port of a container in a routed network.
+    pub fn routed(protocol: Protocol, container: IpAddr, port: u16) -> Self {
+        let set = if container.is_ipv4() { "routed4" } else { "routed6" };
+        Self::new(set, &[&octets(container), &[number(protocol)], &port.to_be_bytes()])
     }
 
     /// What a container's veth on a bridge needs to be heard. `separate`: not by its neighbours.

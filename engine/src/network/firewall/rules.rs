@@ -55,7 +55,20 @@ const fn map(name: &'static str, key: &'static [Type], value: &'static [Type]) -
 pub const SETS: &[Set] = &[
     set(Family::Inet, "bridges", &[Type::Name]),
     set(Family::Inet, "internal", &[Type::Name]),
-    set(Family::Inet, "masquerade", &[Type::Name]),
+    set(Family::Inet, "masquerade4", &[Type::Name]),
+    set(Family::Inet, "masquerade6", &[Type::Name]),
+    // Bridges whose traffic leaves by an address of the host's that their owner chose.
+    map("source4", &[Type::Name], &[Type::Ip4]),
+    map("source6", &[Type::Name], &[Type::Ip6]),
+    // (interface of the host . bridge): who comes from there reaches containers by their own addresses.
+    set(Family::Inet, "trusted", &[Type::Name, Type::Name]),
+    // Bridges whose containers are reached by their own addresses, and what of those.
+    set(Family::Inet, "open4", &[Type::Name]),
+    set(Family::Inet, "open6", &[Type::Name]),
+    Set { family: Family::Inet, name: "open_subnets4", key: &[Type::Ip4], value: &[], interval: true },
+    Set { family: Family::Inet, name: "open_subnets6", key: &[Type::Ip6], value: &[], interval: true },
+    set(Family::Inet, "routed4", &[Type::Ip4, Type::Protocol, Type::Port]),
+    set(Family::Inet, "routed6", &[Type::Ip6, Type::Protocol, Type::Port]),
     // (bridge . same bridge): a packet that goes back where it came from.
     set(Family::Inet, "hairpin", &[Type::Name, Type::Name]),
     // (bridge . address of a container on it).
@@ -199,6 +212,13 @@ fn publish(output: bool) -> Vec<Vec<Expression>> {
     ]
 }
 
+/// A published port of a container whose network is routed.
+fn routed(nfproto: u8) -> Vec<Expression> {
+    let (destination, word, set) = if nfproto == V4 { (destination4(), 1, "routed4") } else { (destination6(), 4, "routed6") };
+    let key = [destination, Meta(Meta::L4Proto, word), Payload(Header::Transport, 2, 2, word + 1), In(set, 0)];
+    rule(&[&family(nfproto), &key])
+}
+
 /// All chains. `veths`: what the names of our veths begin with.
 pub fn chains(veths: &str) -> Vec<Chain> {
     let inet = |name, kind, hook, priority, rules| Chain { family: Family::Inet, name, kind, hook, priority, rules };
@@ -214,6 +234,12 @@ pub fn chains(veths: &str) -> Vec<Chain> {
                 rule(&[&family(V4), &[Payload(Header::Network, 16, 1, 0), Equal(0, vec![127])], &[DROP]]),
                 rule(&[&family(V4), &[Payload(Header::Network, 12, 1, 0), Equal(0, vec![127])], &[DROP]]),
                 rule(&[&established(), &[ACCEPT]]),
+                // By where it would leave, for that is not decided yet.
+                rule(&[&[Meta(Meta::InName, 0), FibOutName(4), In("trusted", 0)], &[ACCEPT]]),
+                rule(&[&family(V4), &[destination4(), In("open_subnets4", 0)], &[ACCEPT]]),
+                rule(&[&family(V6), &[destination6(), In("open_subnets6", 0)], &[ACCEPT]]),
+                rule(&[&routed(V4), &[ACCEPT]]),
+                rule(&[&routed(V6), &[ACCEPT]]),
                 rule(&[&family(V4), &[destination4(), In("subnets4", 0)], &not_from("bridges"), &[DROP]]),
                 rule(&[&family(V6), &[destination6(), In("subnets6", 0)], &not_from("bridges"), &[DROP]]),
             ],
@@ -231,7 +257,10 @@ pub fn chains(veths: &str) -> Vec<Chain> {
                 rule(&[&dnated(), &member(V4), &[Masquerade]]),
                 rule(&[&dnated(), &member(V6), &[Masquerade]]),
                 rule(&[&between("hairpin"), &[Verdict(Verdict::Return)]]),
-                rule(&[&from("masquerade"), &[Masquerade]]),
+                rule(&[&family(V4), &[Meta(Meta::InName, 0), Map("source4", 0, 0), Snat(Family::Ip, 0)]]),
+                rule(&[&family(V6), &[Meta(Meta::InName, 0), Map("source6", 0, 0), Snat(Family::Ip6, 0)]]),
+                rule(&[&family(V4), &from("masquerade4"), &[Masquerade]]),
+                rule(&[&family(V6), &from("masquerade6"), &[Masquerade]]),
             ],
         ),
         inet(
@@ -299,6 +328,12 @@ pub fn chains(veths: &str) -> Vec<Chain> {
                     &port(2, 32526),
                     &[DROP],
                 ]),
+                // From outside only: other networks of this server stay apart.
+                rule(&[&between("trusted"), &[ACCEPT]]),
+                rule(&[&not_from("bridges"), &family(V4), &to("open4"), &[ACCEPT]]),
+                rule(&[&not_from("bridges"), &family(V6), &to("open6"), &[ACCEPT]]),
+                rule(&[&not_from("bridges"), &to("bridges"), &routed(V4), &[ACCEPT]]),
+                rule(&[&not_from("bridges"), &to("bridges"), &routed(V6), &[ACCEPT]]),
                 rule(&[&to("bridges"), &dnated(), &[ACCEPT]]),
                 rule(&[&to("bridges"), &[DROP]]),
                 rule(&[&from("bridges"), &[ACCEPT]]),

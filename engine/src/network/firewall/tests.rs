@@ -4,9 +4,23 @@ use super::*;
 use crate::network::testing::{in_netns, json, run};
 
 fn elements() -> Vec<Element> {
-    let mut elements = Element::bridge("wtestb1", &["172.17.0.0/20".parse().unwrap(), "fd00:1::/64".parse().unwrap()], false, true, true);
+    let options = |list: &[(&str, &str)]| {
+        let options = list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        crate::network::plan::bridge(&crate::network::NetworkSpec { options, ..Default::default() }).unwrap()
+    };
+    let mut elements =
+        Element::bridge("wtestb1", &["172.17.0.0/20".parse().unwrap(), "fd00:1::/64".parse().unwrap()], false, &options(&[]));
     // Next to the first: the end of one interval is the beginning of the other.
-    elements.extend(Element::bridge("wtestb2", &["172.17.16.0/20".parse().unwrap()], true, true, false));
+    let apart = options(&[("com.docker.network.bridge.enable_icc", "false")]);
+    elements.extend(Element::bridge("wtestb2", &["172.17.16.0/20".parse().unwrap()], true, &apart));
+    let open = options(&[
+        ("com.docker.network.bridge.gateway_mode_ipv4", "nat-unprotected"),
+        ("com.docker.network.bridge.gateway_mode_ipv6", "routed"),
+        ("com.docker.network.bridge.trusted_host_interfaces", "eth9"),
+        ("com.docker.network.host_ipv4", "192.0.2.7"),
+    ]);
+    elements.extend(Element::bridge("wtestb3", &["172.17.32.0/20".parse().unwrap(), "fd00:3::/64".parse().unwrap()], false, &open));
+    elements.push(Element::routed(Protocol::Tcp, "fd00:3::2".parse().unwrap(), 80));
     elements.extend(Element::veth(
         "wtestb1",
         "wtestv1",

@@ -180,7 +180,7 @@ fn shell(netns: &File, commands: &str) {
 fn cable(host: &File, name: &str, other: &File, peer: &str) {
     use std::os::fd::AsRawFd;
     let place = format!("/proc/{}/fd/{}", std::process::id(), other.as_raw_fd());
-    shell(host, &format!("ip link add {name} type veth peer name {peer} netns {place}; ip link set {name} up"));
+    shell(host, &format!("ip link add name {name} type veth peer name {peer} netns {place}; ip link set {name} up"));
     shell(other, &format!("ip link set lo up; ip link set {peer} up"));
 }
 
