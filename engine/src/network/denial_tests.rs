@@ -163,6 +163,8 @@ fn sec_g8_a_sweep_over_ipv6_and_of_the_wire_finds_only_what_is_published() {
                 serve(netns, &format!("[::]:{port}"), "anybody");
             }
         }
+        // The neighbour is found before the first ports are asked, which are waited for only shortly.
+        ask(&a.netns, &SocketAddr::new(six(&neighbour), 80).to_string()).unwrap();
         assert_eq!(open_ports(&a.netns, six(&neighbour), 1..=65535), [80, 5432, 65535], "the sweep finds what is open");
         assert!(open_ports(&a.netns, six(&b), 1..=65535).is_empty(), "another tenant's container");
         let addresses = json("ip -6 -j addr");
