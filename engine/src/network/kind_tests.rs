@@ -222,7 +222,7 @@ fn containers_are_reached_by_their_own_addresses_where_that_was_chosen() {
             }
             for ip in [guest.ip(), six] {
                 let at = |port: u16| std::net::SocketAddr::new(ip, port).to_string();
-                let seen = |port: u16| if silent(&host.outside, &at(port)) { false } else { true };
+                let seen = |port: u16| !silent(&host.outside, &at(port));
                 assert_eq!((seen(80), seen(81)), (published, other), "{name}, {ip}");
                 assert!(silent(&stranger.netns, &at(80)) && silent(&stranger.netns, &at(81)), "{name}: another tenant's container, {ip}");
             }
