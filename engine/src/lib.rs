@@ -25,6 +25,7 @@ pub mod policy;
 pub mod progress;
 pub mod runtime;
 pub mod seccomp;
+pub mod size;
 pub mod stats;
 mod subject;
 pub mod sys;

@@ -1,37 +1,4 @@
-//! Sizes, ages and shares as people read them.
-
-/// Bytes with a decimal unit and three digits, as `docker images` prints them: `7.8 MB`, `1.02 GB`.
-pub fn bytes(n: u64) -> String {
-    scaled(n, 1000, &["B", "kB", "MB", "GB", "TB", "PB", "EB"])
-}
-
-/// Bytes with a binary unit, for memory: `512 MiB`.
-pub fn memory(n: u64) -> String {
-    scaled(n, 1024, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"])
-}
-
-fn scaled(n: u64, base: u64, units: &[&str]) -> String {
-    let mut unit = 0;
-    let mut divisor = 1u64;
-    while unit + 1 < units.len() && n / divisor >= base {
-        divisor *= base;
-        unit += 1;
-    }
-    if unit == 0 {
-        return format!("{n} {}", units[0]);
-    }
-    // Hundredths by integer arithmetic: u128, so that the largest u64 does not overflow.
-    let hundredths = (u128::from(n) * 100 / u128::from(divisor)) as u64;
-    let (whole, part) = (hundredths / 100, hundredths % 100);
-    let unit = units[unit];
-    match (whole, part) {
-        (_, 0) => format!("{whole} {unit}"),
-        (100.., _) => format!("{whole} {unit}"),
-        (10.., _) => format!("{whole}.{} {unit}", part / 10),
-        _ if part % 10 == 0 => format!("{whole}.{} {unit}", part / 10),
-        _ => format!("{whole}.{part:02} {unit}"),
-    }
-}
+//! Ages, counts and shares as people read them. Sizes are the engine's to say.
 
 /// A span of seconds in its largest unit: `just now`, `42 s`, `5 min`, `3 h`, `2 days`.
 pub fn span(seconds: i64) -> String {
@@ -85,25 +52,6 @@ pub fn parse_bytes(text: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes() {
-        for (n, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "1 kB"),
-            (1500, "1.5 kB"),
-            (7_829_000, "7.82 MB"),
-            (12_345_678, "12.3 MB"),
-            (123_456_789, "123 MB"),
-            (1_020_000_000, "1.02 GB"),
-            (u64::MAX, "18.4 EB"),
-        ] {
-            assert_eq!(bytes(n), text);
-        }
-        assert_eq!(memory(512 << 20), "512 MiB");
-        assert_eq!(memory(u64::MAX), "15.9 EiB");
-    }
 
     #[test]
     fn spans() {

@@ -63,7 +63,7 @@ fn attention(container: &Container, base: &str) -> Option<Attention> {
     let why = match &container.state {
         State::Exited(f) if f.oom_killed => {
             let limit = container.spec.host.resources.memory;
-            let limit = u64::try_from(limit).ok().filter(|n| *n > 0).map_or(String::new(), |n| format!(" of {}", format::memory(n)));
+            let limit = u64::try_from(limit).ok().filter(|n| *n > 0).map_or(String::new(), |n| format!(" of {}", engine::size::binary(n)));
             format!("killed at its memory limit{limit}, {}", format::ago(words::seconds_since(f.finished)))
         }
         State::Exited(f) if !f.error.is_empty() => f.error.clone(),
@@ -140,12 +140,12 @@ async fn quota(app: &crate::App, who: &engine::Subject, containers: &[Container]
     let number = |n: u64| n.to_string();
     let nano = |n: u64| format::cpus(i64::try_from(n).unwrap_or(i64::MAX));
     vec![
-        meter("Memory", memory, quota.memory, format::memory),
+        meter("Memory", memory, quota.memory, engine::size::binary),
         meter("CPUs asked for", u64::try_from(cpus).unwrap_or(0), quota.nano_cpus, nano),
         meter("Processes", processes, quota.pids, number),
         meter("Containers", containers.len() as u64, quota.containers, number),
         meter("Images", images as u64, quota.images, number),
-        meter("Disk", disk, quota.disk, format::memory),
+        meter("Disk", disk, quota.disk, engine::size::binary),
         meter("Published ports", ports, quota.ports, number),
     ]
 }
@@ -164,7 +164,7 @@ fn host_facts(app: &crate::App) -> Vec<Fact> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     facts.push(Fact::new("CPUs", Value::Text(cpus.to_string())));
     let memory = rustix::system::sysinfo();
-    facts.push(Fact::new("Memory", Value::Text(format::memory(memory.totalram as u64 * u64::from(memory.mem_unit)))));
+    facts.push(Fact::new("Memory", Value::Text(engine::size::binary(memory.totalram as u64 * u64::from(memory.mem_unit)))));
     facts.push(Fact::new("Docker clients", Value::Code(format!("DOCKER_HOST=unix://{}", app.config.socket.display()))));
     facts
 }

@@ -63,7 +63,7 @@ pub async fn list(visit: Visit, Query(asked): Query<Listing>) -> Result<Response
         id: short(image),
         names: image.tags.clone(),
         platform: platform(image),
-        size: format::bytes(image.size),
+        size: engine::size::decimal(image.size),
         created: words::ago_or(image.created, "–"),
         used_by: containers.iter().filter(|c| c.image_id == image.id).count(),
     };
@@ -76,7 +76,7 @@ pub async fn list(visit: Visit, Query(asked): Query<Listing>) -> Result<Response
         summary: if all.is_empty() {
             String::new()
         } else {
-            format!("{}, {} together", format::count(all.len(), "image", "images"), format::bytes(all.iter().map(|i| i.size).sum()))
+            format!("{}, {} together", format::count(all.len(), "image", "images"), engine::size::decimal(all.iter().map(|i| i.size).sum()))
         },
         query: asked.q,
         sort: asked.sort,
@@ -97,7 +97,7 @@ pub async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Resp
         Fact::new("Names", or_nothing(image.tags.clone())),
         Fact::new(
             "Size",
-            Value::Text(format!("{} in {}", format::bytes(image.size), format::count(image.diff_ids.len(), "layer", "layers"))),
+            Value::Text(format!("{} in {}", engine::size::decimal(image.size), format::count(image.diff_ids.len(), "layer", "layers"))),
         ),
         Fact::new("Platform", Value::Text(platform(&image))),
         Fact::new("Made", Value::When(words::ago_or(image.created, "not said"))),
@@ -120,7 +120,7 @@ pub async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Resp
     ];
     let step = |h: &engine::image::History| HistoryRow {
         step: h.created_by.trim_start_matches("/bin/sh -c #(nop) ").trim().to_owned(),
-        size: if h.empty_layer { String::new() } else { format::bytes(h.size) },
+        size: if h.empty_layer { String::new() } else { engine::size::decimal(h.size) },
         when: words::ago_or(h.created, "–"),
     };
     let view = ImageDetail {
@@ -328,7 +328,7 @@ pub async fn prune(visit: Visit, form: Filled) -> Result<Response, Response> {
                 Removal::Deleted(id) => format!("deleted {id}"),
             });
         }
-        report.line(format!("{} freed", format::bytes(freed)));
+        report.line(format!("{} freed", engine::size::decimal(freed)));
         Ok(None)
     });
     let operation = operation.or_page(&frame)?;

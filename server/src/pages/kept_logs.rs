@@ -35,7 +35,7 @@ pub(super) fn info(frame: &Frame, log: &LogView) -> LogInfo {
         image: log.image.clone(),
         from: words::ago_or(log.from, "nothing written"),
         to: words::ago_or(log.to, "–"),
-        size: format::bytes(log.bytes),
+        size: engine::size::decimal(log.bytes),
         removed: log.removed.map(words::ago),
         expires: log.expires.map(words::until),
     }
@@ -55,7 +55,7 @@ fn retention(kept: &engine::log::Retention) -> String {
         return "Logs go with their containers here.".into();
     }
     let age = format::span(kept.age.as_secs());
-    format!("When a container is removed its log is kept for {age}, and {} of such logs at most.", format::bytes(kept.bytes))
+    format!("When a container is removed its log is kept for {age}, and {} of such logs at most.", engine::size::decimal(kept.bytes))
 }
 
 /// `GET /ui/logs/{id}`

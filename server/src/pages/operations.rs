@@ -53,9 +53,9 @@ pub async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, Resp
     let part = |(id, part): (String, crate::operations::Part)| PartRow {
         id,
         bytes: match part.bytes {
-            Some((_, Some(total))) if part.is_done() => format::bytes(total),
-            Some((done, Some(total))) => format!("{} of {}", format::bytes(done), format::bytes(total)),
-            Some((done, None)) => format::bytes(done),
+            Some((_, Some(total))) if part.is_done() => engine::size::decimal(total),
+            Some((done, Some(total))) => format!("{} of {}", engine::size::decimal(done), engine::size::decimal(total)),
+            Some((done, None)) => engine::size::decimal(done),
             None => String::new(),
         },
         percent: part.percent(),

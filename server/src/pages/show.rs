@@ -193,7 +193,7 @@ fn limits(container: &Container) -> Vec<Fact> {
         _ => None,
     };
     let mut facts = vec![
-        Fact::new("Memory", positive(r.memory).map_or_else(tenant, |n| Value::Text(format::memory(n)))),
+        Fact::new("Memory", positive(r.memory).map_or_else(tenant, |n| Value::Text(engine::size::binary(n)))),
         Fact::new("CPUs", cpus.map_or_else(tenant, Value::Text)),
         Fact::new("Processes", r.pids_limit.and_then(positive).map_or_else(tenant, |n| Value::Text(n.to_string()))),
     ];
@@ -235,7 +235,7 @@ fn usage(container: &Container, a: &Stats, b: &Stats) -> Vec<Meter> {
     vec![
         Meter {
             label: "Memory".into(),
-            text: format!("{} of {}", format::memory(memory), format::memory(b.memory_limit)),
+            text: format!("{} of {}", engine::size::binary(memory), engine::size::binary(b.memory_limit)),
             percent: share(memory, b.memory_limit),
         },
         Meter {
@@ -248,10 +248,14 @@ fn usage(container: &Container, a: &Stats, b: &Stats) -> Vec<Meter> {
             text: if b.pids.1 == 0 { b.pids.0.to_string() } else { format!("{} of {}", b.pids.0, b.pids.1) },
             percent: share(b.pids.0, b.pids.1),
         },
-        Meter { label: "Network".into(), text: format!("{} in, {} out", format::bytes(rx), format::bytes(tx)), percent: None },
+        Meter {
+            label: "Network".into(),
+            text: format!("{} in, {} out", engine::size::decimal(rx), engine::size::decimal(tx)),
+            percent: None,
+        },
         Meter {
             label: "Disk".into(),
-            text: format!("{} read, {} written", format::bytes(io("read")), format::bytes(io("write"))),
+            text: format!("{} read, {} written", engine::size::decimal(io("read")), engine::size::decimal(io("write"))),
             percent: None,
         },
     ]

@@ -13,7 +13,6 @@ use engine::{Error, Subject};
 use futures_util::StreamExt;
 use serde::Deserialize;
 use tokio_util::io::StreamReader;
-use web::format;
 use web::view::message::Confirm;
 use web::view::piece::segment;
 use web::view::volume::{FileRow, VolumeFiles};
@@ -67,7 +66,7 @@ fn view(frame: &Frame, name: &str, files: Files) -> VolumeFiles {
                 _ => String::new(),
             },
             remove: if odd { String::new() } else { format!("{href}/files/remove?path={path}") },
-            size: if entry.kind == FileKind::File { format::bytes(entry.size) } else { String::new() },
+            size: if entry.kind == FileKind::File { engine::size::decimal(entry.size) } else { String::new() },
             mode: format!("{:04o}", entry.mode),
             owner: format!("{}:{}", entry.uid, entry.gid),
             modified: words::ago(jiff::Timestamp::from_millisecond(entry.modified).unwrap_or_default()),
