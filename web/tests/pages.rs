@@ -29,6 +29,24 @@ fn no_page_has_inline_script_or_style() {
     }
 }
 
+/// On a phone a table's heading is out of sight, and a row is a card: each cell says itself what it is.
+#[test]
+fn cells_of_a_card_are_labelled() {
+    let lists = ["networks", "users", "volumes", "images", "trash", "volume-files"];
+    let pages = samples::pages("", &|text| text.to_owned()).unwrap();
+    for (name, html) in pages.iter().filter(|(name, _)| lists.contains(&name.as_ref())) {
+        let body = html.split("<tbody>").nth(1).and_then(|rest| rest.split("</tbody>").next()).unwrap_or_default();
+        for row in body.split("<tr").skip(1) {
+            // The first cell is the name, the last the buttons.
+            let cells: Vec<&str> = row.split("<td").skip(2).filter(|cell| !cell.starts_with(" class=\"acts\"")).collect();
+            for cell in cells {
+                let tag = cell.split('>').next().unwrap_or_default();
+                assert!(tag.contains("data-label="), "{name} has a cell without a label: <td{tag}>");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_page_has_one_heading_a_title_and_forms_with_the_token() {
     for (name, html) in samples::pages("light", &|text| text.to_owned()).unwrap() {

@@ -198,7 +198,8 @@ pub fn refused(refusal: &Refusal, uri: &Uri, headers: &HeaderMap) -> Response {
         let next = uri.path_and_query().map_or("/ui/", |p| p.as_str());
         return axum::response::Redirect::to(&format!("/ui/login?next={}", segment(next))).into_response();
     }
-    let page = Page { title: "Not allowed".into(), theme: theme(headers), base: "/ui".into(), here: "/ui/".into(), ..Page::default() };
+    let title = if refusal.status == StatusCode::NOT_FOUND { "Not found" } else { "Not allowed" };
+    let page = Page { title: title.into(), theme: theme(headers), base: "/ui".into(), here: "/ui/".into(), ..Page::default() };
     let view = BareMessage {
         page,
         code: refusal.status.as_u16(),

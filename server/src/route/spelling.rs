@@ -2,6 +2,7 @@
 //! spelling of something (`//`, `.`, `..`), so that what the gate judged is what the handler sees.
 
 use super::message;
+use crate::auth::Refusal;
 use axum::extract::{FromRequestParts, Request};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -67,7 +68,7 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
         return message(StatusCode::BAD_REQUEST, "invalid path: it is not UTF-8");
     }
     match plain_path(respelled.as_deref().unwrap_or(request.uri().path())) {
-        Err(Refused::Unknown) => return message(StatusCode::NOT_FOUND, "page not found"),
+        Err(Refused::Unknown) => return unknown(&request),
         Err(Refused::TooNew(v)) => {
             let text = format!("client version {v} is too new. Maximum supported API version is {MAX_API_VERSION}");
             let mut response = message(StatusCode::BAD_REQUEST, &text);
@@ -100,6 +101,17 @@ pub(super) async fn respell(mut request: Request, next: Next) -> Response {
         }
     }
     next.run(request).await
+}
+
+/// What is at an address that is another spelling of something: nothing. Below `/ui` a person reads that.
+fn unknown(request: &Request) -> Response {
+    if !request.uri().path().starts_with("/ui/") {
+        return message(StatusCode::NOT_FOUND, "page not found");
+    }
+    let refusal = Refusal { status: StatusCode::NOT_FOUND, message: "there is no page at this address".to_owned() };
+    let mut response = crate::pages::refused(&refusal, request.uri(), request.headers());
+    super::headers::add(super::Face::Pages, &mut response);
+    response
 }
 
 /// Whether a path is text once its `%XX` are bytes: names of ours are.
@@ -224,6 +236,18 @@ mod tests {
         assert_eq!(plain_path(&ui("/ui/t/a/../../x")), Err(Refused::Unknown));
         assert!(tenant_of_pages("/ui/tea").is_none());
         assert_eq!(plain("/t/team/ui/containers"), (Some("team"), None, "/ui/containers"));
+    }
+
+    #[test]
+    fn a_malformed_address_of_a_page_answers_with_a_page() {
+        let ask = |path: &str| unknown(&Request::builder().uri(path).body(axum::body::Body::empty()).unwrap());
+        for path in ["/ui/t//containers", "/ui/t/a%2fb/x", "/ui/../x"] {
+            let answer = ask(path);
+            assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+            assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8", "{path}");
+            assert!(answer.headers().contains_key("content-security-policy"), "{path}");
+        }
+        assert_eq!(ask("/t//info").headers()["content-type"], "application/json");
     }
 
     #[test]
