@@ -79,6 +79,49 @@ fn process_and_host() {
             Inspect(&["--annotation", "a=b"], "{{json .HostConfig.Annotations}}", r#"{"a":"b"}"#),
             Inspect(&["--expose", "77"], "{{json .Config.ExposedPorts}}", r#"{"77/tcp":{}}"#),
             Inspect(&["--entrypoint", "/bin/x"], "{{json .Config.Entrypoint}}", r#"["/bin/x"]"#),
+            Inside(&["-u", "nobody"], "id -un", "nobody"),
+            Inside(&["-t"], "tty", "/dev/pts/0"),
+            Inside(&["--name", "named"], "hostname | wc -c", "13"),
+            Inspect(&["--privileged"], "{{.HostConfig.Privileged}}", "true"),
+            Inside(&["--cpuset-cpus", "0"], "grep Cpus_allowed_list /proc/self/status | cut -f2", "0"),
+            Inside(&["--device", "/dev/null:/dev/other"], "stat -c '%t:%T' /dev/other", "1:3"),
+            Inside(&["--platform", "linux/amd64", "--runtime", "runc", "--isolation", "default", "--pull", "never"], "echo ok", "ok"),
+            Inside(&["--network", "none", "--mac-address", "02:42:ac:11:00:77"], "ls /sys/class/net", "lo"),
+            Inside(&["--mac-address", "02:42:ac:11:00:77"], "cat /sys/class/net/eth0/address", "02:42:ac:11:00:77"),
+            Inspect(&["-c", "512"], "{{.HostConfig.CpuShares}}", "512"),
+            Inspect(
+                &["--cpu-period", "50000", "--cpu-quota", "25000"],
+                "{{.HostConfig.CpuPeriod}} {{.HostConfig.CpuQuota}}",
+                "50000 25000",
+            ),
+            Inspect(&["--cpus", "0.5"], "{{.HostConfig.NanoCpus}}", "500000000"),
+            Inspect(
+                &["-m", "64m", "--memory-reservation", "32m"],
+                "{{.HostConfig.Memory}} {{.HostConfig.MemoryReservation}}",
+                "67108864 33554432",
+            ),
+            Inspect(&["--pids-limit", "33"], "{{.HostConfig.PidsLimit}}", "33"),
+            Inspect(&["-P"], "{{.HostConfig.PublishAllPorts}}", "true"),
+            Inspect(&["-it"], "{{.Config.Tty}} {{.Config.OpenStdin}} {{.Config.StdinOnce}}", "true true true"),
+            Inspect(
+                &["--ipc", "private", "--cgroupns", "private"],
+                "{{.HostConfig.IpcMode}} {{.HostConfig.CgroupnsMode}}",
+                "private private",
+            ),
+            Inspect(
+                &["--health-cmd", "true", "--health-interval", "7s", "--health-retries", "2", "--health-start-period", "3s"],
+                "{{json .Config.Healthcheck.Test}} {{.Config.Healthcheck.Interval}} {{.Config.Healthcheck.Retries}} {{.Config.Healthcheck.StartPeriod}}",
+                r#"["CMD-SHELL","true"] 7s 2 3s"#,
+            ),
+            Inspect(&["--no-healthcheck"], "{{json .Config.Healthcheck.Test}}", r#"["NONE"]"#),
+            Refused(&["-m", "1m"], "Minimum memory limit allowed is 6MB"),
+            Refused(&["--cpus", "1000"], "range of CPUs is from 0.01 to"),
+            Refused(&["--cpuset-cpus", "4000"], "Requested CPUs are not available"),
+            Refused(&["-m", "64m", "--memory-swap", "32m"], "Minimum memoryswap limit should be larger than memory limit"),
+            Refused(&["-u", "nosuch"], "unable to find user nosuch"),
+            Refused(&["--cap-add", "NOSUCH"], "NOSUCH"),
+            Refused(&["--device", "/dev/nosuch"], "/dev/nosuch"),
+            Refused(&["--runtime", "nosuch"], "nosuch"),
             Refused(&["--restart", "always"], "cannot specify both --restart and --rm"),
             Refused(&["--ulimit", "nofile=2:1"], "ulimit soft limit must be less than or equal to hard limit"),
             Refused(&["--pid", "container:nosuch"], "No such container: nosuch"),
@@ -106,6 +149,36 @@ fn mounts() {
                 "/i/bin/sh\nno\n/proc/1/root/bin/sh",
             ),
             Inside(&["--mount", "type=image,src=busybox,dst=/i,image-subpath=bin"], "ls /i/sh", "/i/sh"),
+            Inside(
+                &[
+                    "--mount",
+                    "type=volume,src=mem,dst=/v,volume-driver=local,volume-opt=type=tmpfs,volume-opt=device=tmpfs,volume-opt=o=size=1m",
+                ],
+                "df -k /v | tail -1 | awk '{print $2}'",
+                "1024",
+            ),
+            Inside(&["-v", "/tmp:/v:ro"], "touch /v/x 2>/dev/null || echo no", "no"),
+            Inside(&["-v", "/tmp:/v:ro,z"], "touch /v/x 2>/dev/null || echo no", "no"),
+            Inside(
+                &["--mount", "type=bind,src=/tmp,dst=/v,readonly,bind-recursive=readonly,bind-propagation=rprivate"],
+                "touch /v/x 2>/dev/null || echo no",
+                "no",
+            ),
+            Inside(
+                &["--mount", "type=bind,src=/tmp,dst=/v,bind-propagation=rslave"],
+                "grep ' /v ' /proc/self/mountinfo | grep -c -v shared:",
+                "1",
+            ),
+            Inspect(&["-v", "/anonymous"], "{{len .Mounts}} {{(index .Mounts 0).Type}} {{(index .Mounts 0).RW}}", "1 volume true"),
+            Inspect(
+                &["--mount", "type=volume,src=kept,dst=/v,readonly"],
+                "{{(index .Mounts 0).Name}} {{(index .Mounts 0).RW}}",
+                "kept false",
+            ),
+            Inspect(&["--tmpfs", "/t:size=1m"], "{{json .HostConfig.Tmpfs}}", r#"{"/t":"size=1m"}"#),
+            Refused(&["-v", "relative/path:/v"], "includes invalid characters for a local volume name"),
+            Refused(&["-v", "kept:relative"], "mount path must be absolute"),
+            Refused(&["--mount", "type=volume,src=nn,dst=/v,volume-opt=nosuch=1"], "invalid option: \"nosuch\""),
             Refused(&["--mount", "type=image,src=nosuch,dst=/i"], "No such image"),
             Refused(&["--mount", "type=image,src=busybox,dst=/i,image-subpath=nosuch"], "nosuch"),
             Refused(&["--mount", "type=volume,src=kept,dst=/v,volume-subpath=../x"], "subpath"),
@@ -118,6 +191,62 @@ fn mounts() {
     docker.text(&["create", "--name", "holder", "--mount", "type=image,src=other,dst=/i", "busybox", "true"]);
     let image = docker.text(&["image", "inspect", "--format", "{{.Id}}", "other"]);
     assert_ne!(docker.run(&["rmi", &image]).code, 0);
+}
+
+/// Docker's volume commands, their filters and refusals.
+#[test]
+fn volumes() {
+    let server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    for (name, label) in [("one", "a=1"), ("two", "a=2"), ("twofold", "b=1")] {
+        docker.text(&["volume", "create", "--label", label, name]);
+    }
+    let anonymous = docker.text(&["volume", "create"]);
+    assert_eq!(anonymous.len(), 64, "{anonymous}");
+    docker.text(&["create", "--name", "user", "-v", "one:/v", "busybox", "true"]);
+    for (filter, names) in [
+        ("label=a", "one two"),
+        ("label=a=2", "two"),
+        ("label!=a", "twofold"),
+        ("name=two", "two twofold"),
+        ("dangling=false", "one"),
+        ("driver=local", "one two twofold"),
+        ("driver=other", ""),
+    ] {
+        let list = docker.run(&["volume", "ls", "-q", "--filter", filter]);
+        let mut got: Vec<&str> = list.stdout.lines().filter(|name| *name != anonymous).collect();
+        got.sort_unstable();
+        if filter == "label!=a" {
+            // Docker's list does not know it, its prune does.
+            assert!(list.code != 0 && list.stderr.contains("invalid filter"), "{list:?}");
+            continue;
+        }
+        assert_eq!(got.join(" "), names, "{filter}: {list:?}");
+    }
+    assert_eq!(
+        docker.text(&["volume", "inspect", "one", "--format", "{{.Driver}} {{.Scope}} {{json .Labels}}"]),
+        r#"local local {"a":"1"}"#
+    );
+    for (command, text) in [
+        (&["volume", "rm", "one"][..], "volume is in use"),
+        (&["volume", "rm", "nosuch"], "no such volume"),
+        (&["volume", "create", "x/y"], "includes invalid characters"),
+        (&["volume", "create", "-d", "nosuch", "zz"], "nosuch"),
+        (&["volume", "create", "-o", "nosuch=1", "zz"], "invalid option: \"nosuch\""),
+        (&["volume", "create", "-o", "size=x", "zz"], "invalid size"),
+        (&["volume", "create", "-o", "type=nosuchfs", "-o", "device=x", "zz"], "nosuchfs"),
+        (&["volume", "update", "one", "--availability", "drain"], "cluster"),
+        (&["volume", "prune", "-f", "--filter", "nosuch=1"], "invalid filter"),
+    ] {
+        let output = docker.run(command);
+        assert!(output.code != 0 && output.stderr.contains(text), "{command:?}: {output:?}");
+    }
+    docker.text(&["volume", "rm", "-f", "nosuch"]);
+    // Without `-a` only those that nobody named; by label only those that have it.
+    assert!(docker.text(&["volume", "prune", "-f"]).contains(&anonymous));
+    let pruned = docker.text(&["volume", "prune", "-af", "--filter", "label=a"]);
+    assert!(pruned.contains("two") && !pruned.contains("twofold") && !pruned.contains("one"), "{pruned}");
+    assert_eq!(docker.text(&["volume", "ls", "-q"]), "one\ntwofold");
 }
 
 #[test]
