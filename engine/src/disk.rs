@@ -1,15 +1,19 @@
 //! What a tenant takes on disk, and its disk quota: images, volumes, writable layers, logs, build cache.
 //!
-//! The file systems we stand on mostly have no quotas that could be set for a folder, so this one is soft: it is measured by
-//! walking the tenant's folders, and whoever is at the limit may read, run and remove, but neither fetch, build, load, make
-//! nor upload anything more. What a running container writes is noticed within [`STALE`] and not stopped.
+//! It is measured by walking the tenant's folders. Whoever is at the limit may read, run and remove, but neither fetch, build, load,
+//! make nor upload anything more; what comes in stops at what is left. What running containers write is
+//! `watch`'s, or the kernel's where it can (`hard`).
+
+pub(crate) mod hard;
+mod watch;
 
 use crate::engine::Engine;
 use crate::policy::Action;
+use crate::size::decimal as bytes;
 use crate::volume::folder_size;
 use crate::{Error, Kind, Result, Subject, TenantId};
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How old a measurement may be that something is refused or let by.
@@ -24,6 +28,8 @@ pub struct DiskUse {
     pub blobs: u64,
     /// Volumes.
     pub volumes: u64,
+    /// Removed volumes that can still be restored.
+    pub trash: u64,
     /// What containers wrote into their root file systems.
     pub containers: u64,
     /// Logs, those included that outlive their containers.
@@ -35,8 +41,8 @@ pub struct DiskUse {
 impl DiskUse {
     /// All of it.
     pub fn total(&self) -> u64 {
-        let Self { layers, blobs, volumes, containers, logs, build_cache } = *self;
-        [layers, blobs, volumes, containers, logs, build_cache].iter().fold(0, |sum: u64, n| sum.saturating_add(*n))
+        let Self { layers, blobs, volumes, trash, containers, logs, build_cache } = *self;
+        [layers, blobs, volumes, trash, containers, logs, build_cache].iter().fold(0, |sum: u64, n| sum.saturating_add(*n))
     }
 
     /// Whether a tenant may add to it.
@@ -48,12 +54,13 @@ impl DiskUse {
             Some(limit) if self.total() >= limit => Err(Error::new(
                 Kind::Exhausted,
                 format!(
-                    "disk quota reached: the tenant has {} of at most {} (images {}, volumes {}, containers {}, logs {}, build cache {}); \
+                    "disk quota reached: the tenant has {} of at most {} (images {}, volumes {}, trash {}, containers {}, logs {}, build cache {}); \
                      remove some or ask an administrator for more",
                     bytes(self.total()),
                     bytes(limit),
                     bytes(self.layers + self.blobs),
                     bytes(self.volumes),
+                    bytes(self.trash),
                     bytes(self.containers),
                     bytes(self.logs),
                     bytes(self.build_cache),
@@ -64,35 +71,52 @@ impl DiskUse {
     }
 }
 
-fn bytes(n: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
-    #[allow(clippy::cast_precision_loss)] // three digits are shown
-    let mut value = n as f64;
-    let mut unit = 0;
-    while value >= 999.5 && unit + 1 < UNITS.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 { format!("{n} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+/// What was found at one look.
+struct Look {
+    /// When; `None`: something big was added or removed since.
+    at: Option<Instant>,
+    took: Duration,
+    used: DiskUse,
+    /// By container id and volume, for whoever asks what grows.
+    places: Arc<HashMap<String, u64>>,
 }
 
-/// The last measurement of each tenant that was measured.
+/// What a volume is called among the places.
+fn volume_place(name: &str) -> String {
+    format!("volume {name}")
+}
+
+/// The last look at each tenant that was looked at.
 #[derive(Default)]
-pub(crate) struct Measured(Mutex<HashMap<TenantId, (Instant, DiskUse)>>);
+pub(crate) struct Measured(Mutex<HashMap<TenantId, Look>>);
 
 impl Measured {
     fn recent(&self, tenant: TenantId) -> Option<DiskUse> {
-        let all = self.0.lock().unwrap_or_else(|e| e.into_inner());
-        all.get(&tenant).filter(|(at, _)| at.elapsed() < STALE).map(|(_, used)| *used)
+        self.all().get(&tenant).filter(|look| look.at.is_some_and(|at| at.elapsed() < STALE)).map(|look| look.used)
     }
 
-    fn keep(&self, tenant: TenantId, used: DiskUse) {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).insert(tenant, (Instant::now(), used));
+    /// However old, and whether it is time for a new look: at most a twentieth of the time is spent looking.
+    fn lately(&self, tenant: TenantId) -> Option<(DiskUse, bool)> {
+        self.all().get(&tenant).map(|look| (look.used, look.at.is_none_or(|at| at.elapsed() > STALE.max(look.took * 20))))
+    }
+
+    fn places(&self, tenant: TenantId) -> Option<Arc<HashMap<String, u64>>> {
+        self.all().get(&tenant).map(|look| look.places.clone())
+    }
+
+    fn keep(&self, tenant: TenantId, took: Duration, used: DiskUse, places: HashMap<String, u64>) {
+        self.all().insert(tenant, Look { at: Some(Instant::now()), took, used, places: Arc::new(places) });
     }
 
     /// Something big was added or removed.
     pub fn forget(&self, tenant: TenantId) {
-        self.0.lock().unwrap_or_else(|e| e.into_inner()).remove(&tenant);
+        if let Some(look) = self.all().get_mut(&tenant) {
+            look.at = None;
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<TenantId, Look>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -106,15 +130,22 @@ impl Engine {
         self.measure(who.tenant).await
     }
 
-    /// The same as it was measured a while ago, where it was: for pages.
+    /// The same as it was found lately, for pages: they wait for a look only where there never was one. When it is time for
+    /// another, that one is for the next page.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn disk_use_lately(&self, who: &Subject) -> Result<DiskUse> {
-        match self.measured().recent(who.tenant) {
-            Some(used) => Ok(used),
-            None => self.disk_use(who).await,
+        let Some((used, old)) = self.measured().lately(who.tenant) else { return self.disk_use(who).await };
+        if old {
+            let (engine, tenant) = (self.clone(), who.tenant);
+            self.spawn(async move {
+                if let Err(error) = engine.measure(tenant).await {
+                    tracing::warn!(?error, "what a tenant takes on disk could not be measured");
+                }
+            });
         }
+        Ok(used)
     }
 
     /// Whether the tenant may add something. Costs nothing without a quota.
@@ -128,7 +159,14 @@ impl Engine {
             Some(used) if used.total() < limit => used,
             _ => self.measure(tenant).await?,
         };
-        used.room(Some(limit))
+        match used.room(Some(limit)) {
+            Err(_) if used.trash > 0 => {
+                // A byte less than the limit is room.
+                self.squeeze_trash(tenant, (used.total() - limit).saturating_add(1)).await;
+                self.measure(tenant).await?.room(Some(limit))
+            }
+            other => other,
+        }
     }
 
     /// How many bytes the tenant may still add; without a quota, any number.
@@ -139,23 +177,41 @@ impl Engine {
         let Some(limit) = self.tenants().get(tenant).and_then(|t| t.quota.disk) else { return Ok(u64::MAX) };
         // Measured anew: what is let in now may fill it to the last byte.
         let used = self.measure(tenant).await?;
-        used.room(Some(limit))?;
-        Ok(limit.saturating_sub(used.total()))
+        // What is in the trash goes when it is in the way, and is counted as room until then.
+        let mut kept = used;
+        kept.trash = 0;
+        kept.room(Some(limit))?;
+        Ok(limit.saturating_sub(kept.total()))
     }
 
     async fn measure(&self, tenant: TenantId) -> Result<DiskUse> {
+        let begin = Instant::now();
+        let mut places = HashMap::new();
         let images = self.images_handle().usage(tenant).await?;
         let mut used = DiskUse { layers: images.layers, blobs: images.blobs, ..DiskUse::default() };
         for row in self.volumes_handle().of(tenant) {
-            used.volumes += folder_size(&self.volumes_handle().data_folder(&row)).await;
+            let size = folder_size(&self.volumes_handle().data_folder(&row)).await;
+            used.volumes += size;
+            places.insert(volume_place(&row.name), size);
+        }
+        for row in self.volumes_handle().trash_of(tenant) {
+            used.trash += match row.size {
+                Some(size) => size,
+                None => folder_size(&self.volumes_handle().data_folder(&row.volume)).await,
+            };
         }
         for entry in self.registry().of(tenant) {
-            used.containers += folder_size(&self.container_folder(&entry.id).join("upper")).await;
-            used.logs += folder_size(&self.log_folder(&entry.id)).await;
+            let own = folder_size(&self.container_folder(&entry.id).join("upper")).await;
+            let logs = folder_size(&self.log_folder(&entry.id)).await;
+            used.containers += own;
+            used.logs += logs;
+            places.insert(entry.id.to_string(), own + logs);
         }
         used.logs += crate::inventory::logs::bytes(self.inventory(), tenant).await?;
         used.build_cache = self.build_folders_size(tenant).await?;
-        self.measured().keep(tenant, used);
+        let quota = self.tenants().get(tenant).and_then(|t| t.quota.disk);
+        self.hard().hold(tenant, used.total(), quota)?;
+        self.measured().keep(tenant, begin.elapsed(), used, places);
         Ok(used)
     }
 }
@@ -174,20 +230,21 @@ mod tests {
         assert_eq!(error.kind(), Kind::Exhausted);
         assert_eq!(
             error.to_string(),
-            "disk quota reached: the tenant has 2.5 GB of at most 2.0 GB (images 1.0 GB, volumes 1.5 GB, containers 0 B, logs 999 B, \
+            "disk quota reached: the tenant has 2.5 GB of at most 2 GB (images 1 GB, volumes 1.5 GB, trash 0 B, containers 0 B, logs 999 B, \
              build cache 0 B); remove some or ask an administrator for more"
         );
-        assert_eq!(bytes(999_999), "1.0 MB");
     }
 
     #[test]
     fn a_measurement_ends_when_something_changed() {
         let measured = Measured::default();
         assert_eq!(measured.recent(TenantId(1)), None);
-        measured.keep(TenantId(1), DiskUse::default());
+        measured.keep(TenantId(1), Duration::ZERO, DiskUse::default(), HashMap::new());
         assert_eq!(measured.recent(TenantId(1)), Some(DiskUse::default()));
         assert_eq!(measured.recent(TenantId(2)), None);
+        assert_eq!(measured.lately(TenantId(1)), Some((DiskUse::default(), false)));
         measured.forget(TenantId(1));
         assert_eq!(measured.recent(TenantId(1)), None);
+        assert_eq!(measured.lately(TenantId(1)), Some((DiskUse::default(), true)));
     }
 }

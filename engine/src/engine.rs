@@ -58,12 +58,14 @@ struct Inner {
     execs: Execs,
     roots: Roots,
     measured: crate::disk::Measured,
+    hard: crate::disk::hard::Hard,
     zygotes: Zygotes,
     retention: crate::log::Retention,
     builds: crate::build::Builds,
     life: LifeWriter,
     defaults: Defaults,
     janitor: Janitor,
+    trash: std::time::Duration,
     tasks: TaskTracker,
     closing: CancellationToken,
 }
@@ -89,6 +91,8 @@ pub struct EngineConfig {
     pub kept_logs: crate::log::Retention,
     /// Where networks get their subnets when nobody names one; empty: from the usual private ranges.
     pub address_pools: Vec<crate::network::AddressPool>,
+    /// How long removed volumes can be restored; zero: they are gone at once.
+    pub trash: std::time::Duration,
 }
 
 /// What prune removed.
@@ -134,7 +138,8 @@ impl Engine {
         };
         let images = Images::open(&instance, inventory.clone(), images).await?;
         let networks = Networks::open_with(&instance, inventory.clone(), config.address_pools).await?;
-        let volumes = Volumes::open(&instance, &inventory).await?;
+        let hard = crate::disk::hard::Hard::open(&instance)?;
+        let volumes = Volumes::open(&instance, &inventory, hard.clone()).await?;
         let runtime = Runtime::new(spawner, &instance)?;
         let cgroups = Cgroups::open(&instance)?;
         let janitor = Janitor::start().doing(|| "starting the janitor".to_owned())?;
@@ -146,6 +151,7 @@ impl Engine {
             life: LifeWriter::start(inventory.clone()),
             roots: Roots::default(),
             measured: crate::disk::Measured::default(),
+            hard,
             zygotes: Zygotes::new(config.zygotes),
             retention: config.kept_logs,
             builds: crate::build::Builds::default(),
@@ -162,6 +168,7 @@ impl Engine {
             cgroups,
             host,
             janitor,
+            trash: config.trash,
         }));
         for tenant in engine.0.tenants.list() {
             if tenant.quota != Quota::default()
@@ -183,6 +190,10 @@ impl Engine {
         engine.spawn(async move { ending.end_kept_logs().await });
         let sweeping = engine.clone();
         engine.spawn(async move { sweeping.sweep_zygotes().await });
+        let holding = engine.clone();
+        engine.spawn(async move { holding.watch_disk().await });
+        let watching = engine.clone();
+        engine.spawn(async move { watching.watch_trash().await });
         Ok(engine)
     }
 
@@ -209,6 +220,11 @@ impl Engine {
     /// What tenants were found to take on disk.
     pub(crate) fn measured(&self) -> &crate::disk::Measured {
         &self.0.measured
+    }
+
+    /// Limits that the kernel holds.
+    pub(crate) fn hard(&self) -> &crate::disk::hard::Hard {
+        &self.0.hard
     }
 
     /// This instance's folders and names.
@@ -429,6 +445,11 @@ impl Engine {
         }
         counts.images = self.0.images.list(who.tenant, &ImageFilter::default()).await?.len();
         Ok(counts)
+    }
+
+    /// How long removed volumes can be restored.
+    pub(crate) fn trash_time(&self) -> std::time::Duration {
+        self.0.trash
     }
 
     /// Empties the trash in the background.

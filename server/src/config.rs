@@ -16,6 +16,9 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net
 /// The pool of uid blocks (DESIGN 4): clear of what distributions and useradd give out, below the kernel's reserved end.
 const DEFAULT_UIDS: (u32, u32) = (1_879_048_192, 2_147_352_575);
 
+/// A day: what was removed by mistake is missed by then.
+const DEFAULT_TRASH: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+
 /// The checked configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -49,6 +52,8 @@ pub struct Config {
     pub keep_logs_bytes: u64,
     /// Where networks get their subnets when nobody names one.
     pub address_pools: Vec<engine::network::AddressPool>,
+    /// How long removed volumes can be restored; zero: not at all.
+    pub trash: std::time::Duration,
     /// tracing's filter.
     pub log: String,
 }
@@ -112,6 +117,9 @@ pub struct ServeOptions {
     /// Where networks get their subnets when nobody names one, may be repeated [default: 172.17-31.0.0/20, 192.168.0.0/24]
     #[arg(long, value_name = "base=CIDR,size=N", env = "WHARF_DEFAULT_ADDRESS_POOL", value_delimiter = ';')]
     pub default_address_pool: Option<Vec<String>>,
+    /// How long removed volumes can be restored, such as 24h or 7d; 0: not at all [default: 24h]
+    #[arg(long, value_name = "TIME", env = "WHARF_TRASH")]
+    pub trash: Option<String>,
     /// What to log: a level, or a filter such as `info,wharf=debug` [default: info]
     #[arg(long, value_name = "FILTER", env = "WHARF_LOG")]
     pub log: Option<String>,
@@ -137,6 +145,7 @@ struct File {
     keep_logs_days: Option<u32>,
     keep_logs_bytes: Option<String>,
     default_address_pools: Option<Several>,
+    trash: Option<String>,
     log: Option<String>,
 }
 
@@ -209,6 +218,7 @@ impl Config {
                 .iter()
                 .map(|pool| pool.parse())
                 .collect::<Result<_>>()?,
+            trash: options.trash.or(file.trash).map_or(Ok(DEFAULT_TRASH), |text| duration(&text))?,
             log: options.log.or(file.log).unwrap_or_else(|| "info".to_owned()),
         })
     }
@@ -268,6 +278,23 @@ fn kept_bytes(text: &str) -> Result<u64> {
         .ok_or_else(|| Error::invalid(format!("keep_logs_bytes {text:?}: expected bytes, such as 500m or 2g")))
 }
 
+/// `0`, or a number of minutes, hours or days: `90m`, `24h`, `7d`.
+fn duration(text: &str) -> Result<std::time::Duration> {
+    let text = text.trim();
+    let wrong = || Error::invalid(format!("the time {text:?}: expected 0, or a number with m, h or d, such as 24h"));
+    if text == "0" {
+        return Ok(std::time::Duration::ZERO);
+    }
+    let unit = match text.chars().last() {
+        Some('m') => 60,
+        Some('h') => 3600,
+        Some('d') => 86_400,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    Ok(std::time::Duration::from_secs(number.checked_mul(unit).ok_or_else(wrong)?))
+}
+
 fn uid_pool(text: &str) -> Result<(u32, u32)> {
     let parsed = text.split_once('-').and_then(|(a, b)| Some((a.trim().parse::<u32>().ok()?, b.trim().parse::<u32>().ok()?)));
     match parsed {
@@ -285,6 +312,16 @@ mod tests {
         let file = dir.path().join("wharf.toml");
         std::fs::write(&file, toml).unwrap();
         Config::load(&Place { config: Some(file), ..place }, options)
+    }
+
+    #[test]
+    fn times_have_units() {
+        for (text, seconds) in [("0", 0), ("90m", 5400), ("24h", 86_400), ("7d", 604_800), ("0h", 0)] {
+            assert_eq!(duration(text).unwrap().as_secs(), seconds, "{text}");
+        }
+        for text in ["", "24", "h", "-1h", "1.5h", "1y", "99999999999999999999d", "999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 
     #[test]

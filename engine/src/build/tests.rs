@@ -114,6 +114,7 @@ impl Bench {
             insecure_registries: Vec::new(),
             registry_mirrors: Vec::new(),
             token_hosts: Vec::new(),
+            trash: std::time::Duration::ZERO,
             uid_pool: Pool::default(),
             zygotes: 0,
             kept_logs: crate::log::Retention::default(),

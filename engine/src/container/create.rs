@@ -265,6 +265,7 @@ impl Engine {
         let folder = Folder { path: Some(path.clone()) };
         let doing = || format!("making the folder of container {}", id.short());
         std::fs::DirBuilder::new().mode(0o700).create(&path).doing(doing)?;
+        self.hard().join(&path, tenant)?;
         let owner = match effective.namespaces.user {
             effective::UserNamespace::Host => 0,
             effective::UserNamespace::Tenant => self.block(tenant)?.base,
@@ -360,7 +361,7 @@ impl Engine {
             let Some(view) = entry.fixed.mounts.iter().find(|m| m.destination == mount.target) else { continue };
             let Some(row) = self.volumes_handle().get(entry.tenant, &view.name) else { continue };
             // A volume that lies elsewhere (memory, a host path) is not filled.
-            if !row.options.is_empty() {
+            if row.options.keys().any(|key| key != "size") {
                 continue;
             }
             let data = self.volumes_handle().data_folder(&row);

@@ -126,6 +126,9 @@ pub(crate) struct Failure {
 /// What a running container holds in the kernel beyond its places in networks.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Live {
+    /// Whether it is frozen because its tenant's disk quota is used up.
+    #[serde(default)]
+    pub held: bool,
     /// Its control group's name under the tenant's.
     pub cgroup: String,
 }

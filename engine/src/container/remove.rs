@@ -131,7 +131,7 @@ impl Engine {
             let Some(row) = self.volumes_handle().get(entry.tenant, &mount.name) else { continue };
             if row.anonymous
                 && self.users_of_volume(&row).is_empty()
-                && let Err(error) = self.drop_volume(&owner, &row.name).await
+                && let Err(error) = self.drop_volume(&owner, &row.name, true).await
             {
                 tracing::warn!(volume.name = row.name, ?error, "an anonymous volume remains");
             }

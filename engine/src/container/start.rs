@@ -138,7 +138,7 @@ impl Engine {
         // while the disk is waited for, and unmade should the row not be writable.
         let life = {
             let mut record = entry.record();
-            record.life.live = Some(Live { cgroup: group_name.clone() });
+            record.life.live = Some(Live { cgroup: group_name.clone(), held: false });
             record.life.clone()
         };
         let row = audit::Entry::of(who, Action::ContainerStart.as_str(), entry.name()).authorized(spec.hash(), "as created");

@@ -151,6 +151,7 @@ impl Engine {
                 return Err(Error::conflict(format!("Container {} is not paused", entry.id)));
             };
             let Some(up) = entry.up() else { return Err(Error::conflict(format!("Container {} is not running", entry.id))) };
+            engine.may_go_on(&entry).await?;
             let name = entry.name();
             engine
                 .audited(&who, Action::ContainerUnpause, &name, async {

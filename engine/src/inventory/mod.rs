@@ -11,6 +11,7 @@ pub mod images;
 pub(crate) mod logs;
 pub mod networks;
 pub(crate) mod tenants;
+pub(crate) mod volume_trash;
 pub(crate) mod volumes;
 
 use crate::{Doing, Result};

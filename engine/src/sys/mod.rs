@@ -8,6 +8,7 @@ pub mod fd;
 pub mod fork;
 pub mod inside;
 pub mod mount;
+pub mod project;
 pub mod seccomp;
 pub mod socket;
 pub mod spawner;

@@ -4,7 +4,7 @@ use super::{Volume, VolumeSpec};
 use crate::audit;
 use crate::engine::{Engine, Pruned};
 use crate::filter::{self, Filters};
-use crate::inventory::volumes::{self as rows, VolumeRow};
+use crate::inventory::volumes::VolumeRow;
 use crate::policy::{self, Action, Counted};
 use crate::{Error, Result, Subject};
 
@@ -75,19 +75,28 @@ impl Engine {
         Ok(self.volume_view(&row))
     }
 
-    /// Removes it. `force`: an absent one is no error.
+    /// Removes it: to the trash, where it can be restored for a while. `force`: an absent one is no error.
     ///
     /// # Errors
     /// `NotFound`, or `Conflict` while containers use it.
     pub async fn remove_volume(&self, who: &Subject, name: &str, force: bool) -> Result<()> {
         let name = name.to_owned();
         self.uncancelled(who, move |engine, who| async move {
-            match engine.drop_volume(&who, &name).await {
+            match engine.drop_volume(&who, &name, false).await {
                 Err(error) if force && error.is_not_found() => Ok(()),
                 other => other,
             }
         })
         .await
+    }
+
+    /// Removes it for good.
+    ///
+    /// # Errors
+    /// As `remove_volume`.
+    pub async fn remove_volume_for_good(&self, who: &Subject, name: &str) -> Result<()> {
+        let name = name.to_owned();
+        self.uncancelled(who, move |engine, who| async move { engine.drop_volume(&who, &name, true).await }).await
     }
 
     /// Removes unused anonymous volumes, and named ones too with the filter `all`.
@@ -108,7 +117,7 @@ impl Engine {
                     continue;
                 }
                 let size = folder_size(&engine.volumes_handle().data_folder(&row)).await;
-                engine.drop_volume(&who, &row.name).await?;
+                engine.drop_volume(&who, &row.name, false).await?;
                 pruned.removed.push(row.name);
                 pruned.reclaimed += size;
             }
@@ -127,20 +136,16 @@ impl Engine {
         Ok(folder_size(&self.volumes_handle().data_folder(&row)).await)
     }
 
-    pub(crate) async fn drop_volume(&self, who: &Subject, name: &str) -> Result<()> {
+    /// `purge`: not to the trash.
+    pub(crate) async fn drop_volume(&self, who: &Subject, name: &str, purge: bool) -> Result<()> {
         let row = self.volumes_handle().get(who.tenant, name).ok_or_else(|| absent(name))?;
         self.judge(who, Action::VolumeRemove).await?;
         let users = self.users_of_volume(&row);
         if !users.is_empty() {
             return Err(Error::conflict(format!("remove {name}: volume is in use - [{}]", users.join(", "))));
         }
-        let mut tx = self.inventory().begin().await?;
-        let intent = self.audit().intent(&mut tx, &audit::Entry::of(who, Action::VolumeRemove.as_str(), name)).await?;
-        rows::delete(&mut tx, who.tenant, name).await?;
-        crate::inventory::commit(tx).await?;
-        self.volumes_handle().take_out(who.tenant, name);
-        self.audit().outcome(intent, &Ok(())).await;
-        self.sweep_trash();
+        self.to_trash(who, &row, purge).await?;
+        self.measured().forget(who.tenant);
         self.tell_volume(&row, "destroy", &[("driver", "local")]);
         Ok(())
     }

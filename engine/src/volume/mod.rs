@@ -3,11 +3,14 @@
 
 mod facade;
 mod files;
+mod trash;
 
 pub(crate) use facade::folder_size;
 pub use files::{FileEntry, FileKind, Files};
+pub use trash::Trashed;
 
-use crate::container::effective::volume::{Backing, backing};
+use crate::container::effective::volume::{Backing, backing, size_option};
+use crate::inventory::volume_trash::{self, TrashRow};
 use crate::inventory::volumes::{self as rows, VolumeRow};
 use crate::inventory::{Inventory, Tx};
 use crate::{Doing, Error, Instance, Result, TenantId};
@@ -58,19 +61,24 @@ type Shelf = BTreeMap<(TenantId, String), VolumeRow>;
 pub(crate) struct Volumes {
     root: PathBuf,
     trash: PathBuf,
+    hard: crate::disk::hard::Hard,
     all: Arc<RwLock<Shelf>>,
+    /// The oldest removal first.
+    removed: Arc<RwLock<Vec<TrashRow>>>,
 }
 
 impl Volumes {
     /// Reads the volumes and sweeps folders that no row names: left by a crash between folder and row.
-    pub async fn open(instance: &Instance, inventory: &Inventory) -> Result<Self> {
+    pub async fn open(instance: &Instance, inventory: &Inventory, hard: crate::disk::hard::Hard) -> Result<Self> {
         let root = instance.data_root().join("volumes");
         let trash = instance.data_root().join("trash");
         for dir in [&root, &trash] {
             std::fs::create_dir_all(dir).doing(|| format!("making {}", dir.display()))?;
         }
         let all: Shelf = rows::load(inventory).await?.into_iter().map(|row| ((row.tenant, row.name.clone()), row)).collect();
-        let known: std::collections::HashSet<_> = all.values().map(|row| row.folder.clone()).collect();
+        let removed = volume_trash::load(inventory).await?;
+        let known = all.values().chain(removed.iter().map(|t| &t.volume));
+        let known: std::collections::HashSet<_> = known.map(|row| row.folder.clone()).collect();
         for entry in std::fs::read_dir(&root).doing(|| format!("listing {}", root.display()))?.flatten() {
             let name = entry.file_name();
             if !known.contains(&*name.to_string_lossy()) {
@@ -78,7 +86,7 @@ impl Volumes {
                 std::fs::rename(entry.path(), trash.join(&name)).doing(|| "moving a half-made volume away".to_owned())?;
             }
         }
-        Ok(Self { root, trash, all: Arc::new(RwLock::new(all)) })
+        Ok(Self { root, trash, hard, all: Arc::new(RwLock::new(all)), removed: Arc::new(RwLock::new(removed)) })
     }
 
     /// The data folder of a volume.
@@ -108,6 +116,10 @@ impl Volumes {
             Backing::Folder | Backing::Memory | Backing::Bind { .. } => {}
             Backing::FileSystem { kind, .. } => return Err(Error::unsupported(&format!("a volume of type {kind}"))),
         }
+        let size = size_option(&spec.options)?;
+        if size.is_some() && !self.hard.holds() {
+            return Err(crate::disk::hard::no_support());
+        }
         let folder = random_hex();
         let row = VolumeRow {
             tenant,
@@ -126,7 +138,14 @@ impl Volumes {
         };
         let data = self.data_folder(&row);
         let doing = || format!("making the folder of volume {}", row.name);
-        std::fs::create_dir_all(&data).doing(doing)?;
+        let own = self.root.join(&row.folder);
+        std::fs::create_dir_all(&own).doing(doing)?;
+        // Before there is anything in it: what is made in it inherits.
+        match size {
+            Some(bytes) => self.hard.size(&own, &row.folder, bytes)?,
+            None => self.hard.join(&own, tenant)?,
+        }
+        std::fs::create_dir(&data).doing(doing)?;
         // Not by mkdir's mode, which the server's umask narrows.
         std::fs::set_permissions(&data, std::os::unix::fs::PermissionsExt::from_mode(0o755)).doing(doing)?;
         chown(&data, Some(uid_base), Some(uid_base)).doing(doing)?;
@@ -152,10 +171,62 @@ impl Volumes {
     /// Takes a volume out whose row's removal was committed, and its folder with it.
     pub fn take_out(&self, tenant: TenantId, name: &str) {
         let Some(row) = self.write().remove(&(tenant, name.to_owned())) else { return };
+        self.move_away(&row);
+    }
+
+    fn move_away(&self, row: &VolumeRow) {
         let (from, to) = (self.root.join(&row.folder), self.trash.join(&row.folder));
-        if let Err(error) = std::fs::rename(&from, &to) {
-            tracing::warn!(volume.name = name, %error, "a removed volume's folder could not be moved away; the next start sweeps it");
+        if row.options.contains_key("size") {
+            self.hard.unsize(&from);
         }
+        if let Err(error) = std::fs::rename(&from, &to) {
+            tracing::warn!(volume.name = row.name, %error, "a removed volume's folder could not be moved away; the next start sweeps it");
+        }
+    }
+
+    /// From the volumes to those that can be restored, once that was committed.
+    pub fn keep_in_trash(&self, row: TrashRow) {
+        // In both for a moment rather than in none: whoever counts must not miss it.
+        let key = (row.volume.tenant, row.volume.name.clone());
+        self.gone().push(row);
+        self.write().remove(&key);
+    }
+
+    /// A tenant's removed volumes, the oldest removal first.
+    pub fn trash_of(&self, tenant: TenantId) -> Vec<TrashRow> {
+        self.gone().iter().filter(|row| row.volume.tenant == tenant).cloned().collect()
+    }
+
+    /// Everybody's removed volumes, the oldest removal first.
+    pub fn all_trash(&self) -> Vec<TrashRow> {
+        self.gone().clone()
+    }
+
+    /// One removed volume.
+    pub fn trashed(&self, id: i64) -> Option<TrashRow> {
+        self.gone().iter().find(|row| row.id == id).cloned()
+    }
+
+    /// Notes what one holds.
+    pub fn set_trashed_size(&self, id: i64, size: u64) {
+        if let Some(row) = self.gone().iter_mut().find(|row| row.id == id) {
+            row.size = Some(size);
+        }
+    }
+
+    /// One is restored.
+    pub fn out_of_trash(&self, id: i64) {
+        self.gone().retain(|row| row.id != id);
+    }
+
+    /// One is gone for good.
+    pub fn bury(&self, row: &TrashRow) {
+        self.out_of_trash(row.id);
+        self.move_away(&row.volume);
+    }
+
+    fn gone(&self) -> RwLockWriteGuard<'_, Vec<TrashRow>> {
+        self.removed.write().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Notes that it has its first content.

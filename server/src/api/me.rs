@@ -46,6 +46,8 @@ pub struct Disk {
     pub blobs: u64,
     /// Volumes.
     pub volumes: u64,
+    /// Removed volumes that can still be restored.
+    pub trash: u64,
     /// What containers wrote into their root file systems.
     pub containers: u64,
     /// Logs.
@@ -62,7 +64,7 @@ pub struct Disk {
 #[utoipa::path(get, path = "/api/v1/disk", responses((status = 200, body = Disk)))]
 pub async fn disk(State(app): State<App>, Who(who): Who) -> super::wire::Answer<Json<Disk>> {
     let used = app.engine.disk_use(&who).await?;
-    let engine::disk::DiskUse { layers, blobs, volumes, containers, logs, build_cache } = used;
+    let engine::disk::DiskUse { layers, blobs, volumes, trash, containers, logs, build_cache } = used;
     let quota = app.accounts.tenants().get(who.tenant).and_then(|t| t.quota.disk);
-    Ok(Json(Disk { layers, blobs, volumes, containers, logs, build_cache, total: used.total(), quota }))
+    Ok(Json(Disk { layers, blobs, volumes, trash, containers, logs, build_cache, total: used.total(), quota }))
 }

@@ -13,6 +13,7 @@ mod me;
 mod networks;
 mod openapi;
 mod operations;
+mod trash;
 pub mod volume_files;
 mod volumes;
 mod wire;
@@ -57,6 +58,10 @@ fn own_routes() -> Routes {
         .post("/api/v1/volumes/{name}/folders", Write, volume_files::make_folder)
         .get("/api/v1/volumes/{name}/content", Read, volume_files::download)
         .put("/api/v1/volumes/{name}/content", Write, volume_files::send)
+        .get("/api/v1/trash", Read, trash::list)
+        .delete("/api/v1/trash", Write, trash::empty)
+        .delete("/api/v1/trash/{id}", Write, trash::purge)
+        .post("/api/v1/trash/{id}/restore", Write, trash::restore)
         .get("/api/v1/networks", Read, networks::list)
         .post("/api/v1/networks", Write, networks::create)
         .get("/api/v1/networks/explain", Read, networks::explain)

@@ -3,7 +3,7 @@
 use super::wire::{Answer, Json as Strict, Message};
 use crate::{App, Who};
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use engine::Filters;
 use engine::volume::{Volume, VolumeSpec};
 use http::StatusCode;
@@ -63,9 +63,20 @@ pub async fn get(State(app): State<App>, Who(who): Who, Path(name): Path<String>
     Ok(Json(app.engine.volume(&who, &name).await?.into()))
 }
 
-/// Removes it.
-#[utoipa::path(delete, path = "/api/v1/volumes/{name}", params(("name" = String, Path)), responses((status = 204), (status = 404, body = Message), (status = 409, body = Message)))]
-pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>) -> Answer<StatusCode> {
-    app.engine.remove_volume(&who, &name, false).await?;
+/// How to remove.
+#[derive(Deserialize)]
+pub struct Removal {
+    #[serde(default)]
+    purge: bool,
+}
+
+/// Removes it: to the trash, or with `purge=true` for good.
+#[utoipa::path(delete, path = "/api/v1/volumes/{name}", params(("name" = String, Path), ("purge" = Option<bool>, Query)), responses((status = 204), (status = 404, body = Message), (status = 409, body = Message)))]
+pub async fn remove(State(app): State<App>, Who(who): Who, Path(name): Path<String>, Query(how): Query<Removal>) -> Answer<StatusCode> {
+    if how.purge {
+        app.engine.remove_volume_for_good(&who, &name).await?;
+    } else {
+        app.engine.remove_volume(&who, &name, false).await?;
+    }
     Ok(StatusCode::NO_CONTENT)
 }

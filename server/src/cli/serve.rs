@@ -63,6 +63,7 @@ async fn serve(config: Config, spawner: Spawner) -> anyhow::Result<()> {
             insecure_registries: config.insecure_registries.clone(),
             registry_mirrors: config.registry_mirrors.clone(),
             token_hosts: config.token_hosts.clone(),
+            trash: config.trash,
             uid_pool: config.pool(),
             zygotes: config.zygotes,
             kept_logs: config.kept_logs(),

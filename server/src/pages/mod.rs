@@ -24,6 +24,7 @@ pub mod shell;
 mod show;
 #[cfg(test)]
 mod tests;
+mod trash;
 mod volume_files;
 mod volumes;
 mod words;
@@ -105,6 +106,12 @@ pub fn routes() -> Routes {
         .post("/ui/volumes/{name}/files/remove", Write, volume_files::remove)
         .get("/ui/volumes/{name}/remove", Write, volumes::ask_remove)
         .post("/ui/volumes/{name}/remove", Write, volumes::remove)
+        .get("/ui/trash", Read, trash::list)
+        .get("/ui/trash/empty", Write, trash::ask_empty)
+        .post("/ui/trash/empty", Write, trash::empty)
+        .get("/ui/trash/{id}", Read, trash::show)
+        .post("/ui/trash/{id}/restore", Write, trash::restore)
+        .post("/ui/trash/{id}/remove", Write, trash::purge)
         .get("/ui/networks", Read, networks::list)
         .get("/ui/networks/new", Write, networks::form)
         .post("/ui/networks/new", Write, networks::create)

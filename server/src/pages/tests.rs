@@ -48,6 +48,7 @@ async fn house() -> Option<House> {
             insecure_registries: vec![],
             registry_mirrors: vec![],
             token_hosts: vec![],
+            trash: config.trash,
             uid_pool: config.pool(),
             zygotes: 0,
             kept_logs: engine::log::Retention::default(),

@@ -91,7 +91,12 @@ pub async fn ask_remove(visit: Visit, Path(name): Path<String>) -> Result<Respon
     let Visit { who, app, frame } = visit;
     let volume = app.engine.volume(&who, &name).await.or_page(&frame)?;
     let href = format!("{}/volumes/{}", frame.base, segment(&volume.name));
-    let mut consequences = vec!["What is in it is gone for good.".to_owned()];
+    let time = app.config.trash;
+    let mut consequences = if time.is_zero() {
+        vec!["What is in it is gone for good.".to_owned()]
+    } else {
+        vec![format!("It goes to the trash and can be restored for {}.", format::span(i64::try_from(time.as_secs()).unwrap_or(i64::MAX)))]
+    };
     if volume.users > 0 {
         consequences.push(format!("{} still uses it: remove that first.", format::count(volume.users, "container", "containers")));
     }
@@ -124,7 +129,11 @@ pub async fn ask_prune(visit: Visit) -> Response {
         action: format!("{}/volumes/prune", frame.base),
         text: "Anonymous volumes that no container uses are removed.".into(),
         objects: vec![],
-        consequences: vec!["What is in them is gone for good.".into()],
+        consequences: vec![if visit.app.config.trash.is_zero() {
+            "What is in them is gone for good.".into()
+        } else {
+            "They go to the trash, where they still take room, and can be restored for a while.".into()
+        }],
         checks: vec![Field::check("all", "Also those that have a name")],
         hidden: vec![],
         button: "Prune".into(),
@@ -146,7 +155,7 @@ pub async fn prune(visit: Visit, form: Filled) -> Result<Response, Response> {
         for name in &pruned.removed {
             report.line(format!("removed {name}"));
         }
-        report.line(format!("{} freed", format::bytes(pruned.reclaimed)));
+        report.line(format!("{} freed", engine::size::decimal(pruned.reclaimed)));
         Ok(None)
     });
     let operation = operation.or_page(&frame)?;

@@ -14,12 +14,23 @@ pub enum Kind {
     /// Of a container that is gone.
     Log,
     Operation,
+    Trashed,
     Token,
     Certificate,
 }
 
-pub const KINDS: [Kind; 9] =
-    [Kind::Container, Kind::Exec, Kind::Image, Kind::Network, Kind::Volume, Kind::Log, Kind::Operation, Kind::Token, Kind::Certificate];
+pub const KINDS: [Kind; 10] = [
+    Kind::Container,
+    Kind::Exec,
+    Kind::Image,
+    Kind::Network,
+    Kind::Volume,
+    Kind::Log,
+    Kind::Operation,
+    Kind::Trashed,
+    Kind::Token,
+    Kind::Certificate,
+];
 
 /// Makes one as the account `uid`; the ways to call it, the plainest first. `tag` makes its name one of its own.
 pub fn make(server: &Server, uid: u32, kind: Kind, tag: &str) -> Vec<String> {
@@ -77,6 +88,14 @@ pub fn make(server: &Server, uid: u32, kind: Kind, tag: &str) -> Vec<String> {
             // A pull from a port where nobody listens: it fails at once, and is kept.
             number(|| text(&ask("/api/v1/images/pull", r#"{"image":"127.0.0.1:1/anns:tag"}"#, 202), "id"))
         }
+        Kind::Trashed => number(|| {
+            let name = &make(server, uid, Kind::Volume, &format!("gone{tag}"))[0];
+            let path = format!("/volumes/{name}");
+            let gone = http::by_account(uid, || http::send(&server.socket(), "DELETE", &path, &[], b"", Until::End));
+            assert_eq!(gone.expect("an answer").status, 204);
+            let list = http::by_account(uid, || http::send(&server.socket(), "GET", "/api/v1/trash", &[], b"", Until::End));
+            list.expect("an answer").json()[0]["id"].to_string()
+        }),
         Kind::Token => number(|| ask("/api/v1/tokens", r#"{"name":"annstoken"}"#, 201).json()["id"].to_string()),
         Kind::Certificate => number(|| ask("/api/v1/certificates", "{}", 201).json()["id"].to_string()),
     }

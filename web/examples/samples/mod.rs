@@ -14,6 +14,7 @@ use web::view::network::*;
 use web::view::operation::*;
 use web::view::page::{Choice, Column};
 use web::view::search::*;
+use web::view::trash::*;
 use web::view::volume::*;
 use web::view::*;
 
@@ -637,6 +638,37 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
             download: "/x".into(),
             upload: "/x".into(),
             make_folder: "/x".into(),
+        }
+        .render()?,
+    ));
+    out.push((
+        "trash",
+        TrashList {
+            page: page("Trash", "volumes"),
+            summary: "1 volume, 1.2 kB".into(),
+            rows: vec![TrashRow {
+                href: "/x".into(),
+                name: say("shop-data"),
+                anonymous: false,
+                size: "1.2 kB".into(),
+                removed: when("3 h ago", say),
+                until: when("in 21 h", say),
+                by: say("anna"),
+            }],
+            off: false,
+        }
+        .render()?,
+    ));
+    out.push((
+        "trash-one",
+        TrashDetail {
+            page: page("shop-data", "volumes"),
+            href: "/x".into(),
+            name: say("shop-data"),
+            facts: vec![Fact::new("By", Value::Text(say("anna")))],
+            labels: vec![(say("team"), say("web"))],
+            new_name: Field::new("name", "Name").with(say("shop-data")),
+            error: say("boom"),
         }
         .render()?,
     ));

@@ -13,6 +13,7 @@ pub mod operation;
 pub mod page;
 pub mod piece;
 pub mod search;
+pub mod trash;
 pub mod volume;
 
 /// Why a page could not be made.

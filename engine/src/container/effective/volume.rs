@@ -26,6 +26,27 @@ pub enum Backing {
     },
 }
 
+/// How large a volume may get, in bytes, where its options say so: `10G`, `512m`, `1048576`; units are powers of 1024, as Docker's.
+///
+/// # Errors
+/// `Invalid` for what is no size.
+pub fn size_option(options: &BTreeMap<String, String>) -> Result<Option<u64>> {
+    let Some(text) = options.get("size") else { return Ok(None) };
+    let lower = text.trim().to_ascii_lowercase();
+    let split = lower.find(|c: char| !c.is_ascii_digit()).unwrap_or(lower.len());
+    let (number, unit) = lower.split_at(split);
+    let shift = match unit.trim().trim_end_matches('b').trim_end_matches('i') {
+        "" => Some(0),
+        "k" => Some(10),
+        "m" => Some(20),
+        "g" => Some(30),
+        "t" => Some(40),
+        _ => None,
+    };
+    let bytes = shift.zip(number.parse::<u64>().ok()).and_then(|(shift, n)| n.checked_mul(1 << shift)).filter(|n| *n > 0);
+    bytes.map(Some).ok_or_else(|| Error::invalid(format!("invalid size: '{text}'")))
+}
+
 /// What these driver options stand for. Every spelling of a host path is a [`Backing::Bind`].
 ///
 /// # Errors
@@ -34,7 +55,8 @@ pub fn backing(options: &BTreeMap<String, String>) -> Result<Backing> {
     for key in options.keys() {
         match key.as_str() {
             "type" | "o" | "device" => {}
-            "size" => return Err(Error::invalid("quota size requested but no quota support")),
+            // Whether anything here can hold it is for whoever makes the volume to say.
+            "size" => drop(size_option(options)?),
             other => return Err(Error::invalid(format!("invalid option: {other:?}"))),
         }
     }
@@ -90,6 +112,20 @@ mod tests {
         ] {
             assert_eq!(backing(&options(pairs)).unwrap(), Backing::Bind { path: "/etc".into() }, "{pairs:?}");
         }
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, bytes) in
+            [("10", Some(10)), ("1k", Some(1024)), ("10G", Some(10 << 30)), ("2 MiB", Some(2 << 20)), ("", None), ("0", None)]
+        {
+            assert_eq!(size_option(&options(&[("size", text)])).ok().flatten(), bytes, "{text}");
+        }
+        for text in ["-1", "1.5g", "1x", "99999999t", "g"] {
+            assert!(size_option(&options(&[("size", text)])).is_err(), "{text}");
+        }
+        assert_eq!(size_option(&options(&[])).unwrap(), None);
+        assert_eq!(backing(&options(&[("size", "1g")])).unwrap(), Backing::Folder);
     }
 
     #[test]
