@@ -47,6 +47,20 @@ fn a_log_stays_under_its_containers_name_and_generation() {
     assert_eq!(ask(&server, ANN, "GET", "/api/v1/logs/job?format=text").text(), "third\n");
     assert_eq!(ask(&server, ANN, "GET", "/api/v1/logs/job").json()["text"], "third");
 
+    // All of them are searched, from either end.
+    let found = |uid, query: &str| -> Vec<Value> {
+        let answer = ask(&server, uid, "GET", &format!("/api/v1/logs/search?{query}"));
+        answer.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let hits = found(ANN, "q=IR%3Fd%24&regex=true&ignore_case=true&order=oldest");
+    assert_eq!((hits[0]["text"].as_str(), &hits[0]["matches"][0]), (Some("third"), &serde_json::json!([2, 5])), "{hits:?}");
+    assert_eq!((hits[1]["kind"].as_str(), hits[1]["cursor"].is_null()), (Some("end"), true), "{hits:?}");
+    let first = found(ANN, "limit=1");
+    assert_eq!(first[0]["text"], "third", "{first:?}");
+    let rest = found(ANN, &format!("cursor={}", first[1]["cursor"].as_str().unwrap()));
+    assert_eq!(rest.iter().filter_map(|hit| hit["text"].as_str()).collect::<Vec<_>>(), ["second", "first"]);
+    assert_eq!(found(BEN, "q=t").len(), 1, "Ben finds what is Ann's");
+
     assert!(list(&server, BEN).is_empty());
     let first = format!("/api/v1/logs/{}", logs[2]["id"].as_str().unwrap());
     assert_eq!(ask(&server, BEN, "GET", &first).status, 404);

@@ -64,6 +64,21 @@ impl Open {
         Ok(self.plain.get_or_init(|| plain))
     }
 
+    /// The bytes it begins with, without unpacking the rest.
+    pub fn head(&self, want: usize) -> io::Result<Vec<u8>> {
+        if self.packed.is_none() || self.plain.get().is_some() {
+            return self.read_at(0, want);
+        }
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(GzDecoder::new(At { file: &self.file, offset: 0 }), want as u64), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// When it was last written to.
+    pub fn written(&self) -> Option<Timestamp> {
+        Timestamp::from_nanosecond(self.written_ns).ok()
+    }
+
     pub fn len(&self) -> io::Result<u64> {
         Ok(self.content()?.metadata()?.len())
     }

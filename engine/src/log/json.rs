@@ -3,6 +3,7 @@
 use super::files::Open;
 use super::local::Counted;
 use super::reader::Assembler;
+use super::segment::Placed;
 use crate::container::request::StreamKind;
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -28,14 +29,7 @@ fn entry(line: &[u8]) -> Option<(StreamKind, Timestamp, Cow<'_, str>)> {
 
 /// The time of the first line that is whole.
 pub(super) fn first_time(bytes: &[u8]) -> Option<Timestamp> {
-    let mut start = 0;
-    for newline in memchr::memchr_iter(b'\n', bytes) {
-        if let Some((_, time, _)) = entry(&bytes[start..newline]) {
-            return Some(time);
-        }
-        start = newline + 1;
-    }
-    None
+    records(bytes).next().map(|(_, time)| time)
 }
 
 /// Gives the whole lines at the front of `bytes` to the assembler; how many bytes those were.
@@ -51,6 +45,35 @@ pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {
         at = newline + 1;
     }
     at
+}
+
+/// As `decode`, telling with each line where it begins.
+pub(super) fn decode_placed(bytes: &Bytes, offset: u64, assembler: &mut Assembler, placed: &mut Vec<Placed>) -> usize {
+    let mut at = 0;
+    for newline in memchr::memchr_iter(b'\n', bytes) {
+        if let Some((stream, time, text)) = entry(&bytes[at..newline]) {
+            assembler.push(stream, time, || Bytes::from(text.into_owned()));
+            let place = offset + at as u64;
+            placed.extend(assembler.lines.drain(..).map(|line| Placed { line, place }));
+        }
+        at = newline + 1;
+    }
+    at
+}
+
+/// The first border in bytes that begin anywhere, and the time of the line there.
+pub(super) fn border(bytes: &[u8]) -> Option<(usize, Timestamp)> {
+    let start = memchr::memchr(b'\n', bytes)? + 1;
+    records(&bytes[start..]).next().map(|(at, time)| (start + at, time))
+}
+
+/// The whole lines that bytes begin with: where each begins, and its time.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, Timestamp)> {
+    let mut start = 0;
+    memchr::memchr_iter(b'\n', bytes).filter_map(move |newline| {
+        let at = std::mem::replace(&mut start, newline + 1);
+        entry(&bytes[at..newline]).map(|(_, time, _)| (at, time))
+    })
 }
 
 /// Walks lines backwards from `end` and counts; where to read on from.

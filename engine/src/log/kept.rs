@@ -66,6 +66,10 @@ pub(super) struct Found {
     pub writing: watch::Receiver<bool>,
 }
 
+/// A file's time of writing may be so much before that of a line in it: the kernel takes it from a clock that ticks (a jiffy,
+/// 10 ms at most).
+pub(super) const COARSE: SignedDuration = SignedDuration::from_millis(20);
+
 /// How often the retention is looked after.
 const ENDING: std::time::Duration = std::time::Duration::from_secs(60);
 

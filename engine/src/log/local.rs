@@ -2,6 +2,7 @@
 
 use super::files::Open;
 use super::reader::Assembler;
+use super::segment::Placed;
 use crate::container::request::StreamKind;
 use crate::runtime::logfile::{CHUNK_MAX, HEADER, Header, STDERR, TRAILER};
 use bytes::Bytes;
@@ -42,6 +43,74 @@ pub(super) fn decode(bytes: &Bytes, assembler: &mut Assembler) -> usize {
         at = end;
     }
     at
+}
+
+/// As `decode`, telling with each line its place: the chunk's data's, and the how manieth line of it it is.
+pub(super) fn decode_placed(bytes: &Bytes, offset: u64, assembler: &mut Assembler, placed: &mut Vec<Placed>) -> usize {
+    let mut at = 0;
+    while let Some(header) = header_at(&bytes[at..]) {
+        let end = at + header.chunk_len();
+        if end > bytes.len() {
+            break;
+        }
+        assembler.feed(stream(&header), time(&header), &bytes.slice(at + HEADER..end - TRAILER));
+        // No more lines end in a chunk than it has bytes, so no two have the same place.
+        let first = offset + (at + HEADER) as u64;
+        placed.extend(assembler.lines.drain(..).zip(first..).map(|(line, place)| Placed { line, place }));
+        at = end;
+    }
+    at
+}
+
+/// Where chunks begin in bytes that end with one, ascending. Found from their trailers, so nothing before a damaged place.
+pub(super) fn starts(bytes: &[u8]) -> Vec<usize> {
+    let mut starts = Vec::new();
+    let mut end = bytes.len();
+    loop {
+        let start = (|| {
+            let length = u32::from_le_bytes(*bytes[..end].last_chunk::<TRAILER>()?) as usize;
+            let start = end.checked_sub(HEADER + length + TRAILER)?;
+            (header_at(&bytes[start..])?.length as usize == length).then_some(start)
+        })();
+        let Some(start) = start else { break };
+        starts.push(start);
+        end = start;
+    }
+    starts.reverse();
+    starts
+}
+
+/// The first border in bytes that begin anywhere, and the time of the chunk there. A header is believed when its trailer and the
+/// next headers agree. (A container that writes such bytes hides lines of its own log from searches by time, and no others.)
+pub(super) fn border(bytes: &[u8]) -> Option<(usize, Timestamp)> {
+    const CHAIN: usize = 3;
+    let magic = crate::runtime::logfile::MAGIC.to_le_bytes();
+    let fits = |start: usize| -> Option<Timestamp> {
+        let first = header_at(bytes.get(start..)?)?;
+        let mut at = start;
+        for n in 0..CHAIN {
+            let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HEADER) else { return (n > 0).then(|| time(&first)) };
+            let header = header_at(rest)?;
+            let Some(chunk) = rest.get(..header.chunk_len()) else { return (n > 0).then(|| time(&first)) };
+            if *chunk.last_chunk::<TRAILER>()? != header.length.to_le_bytes() {
+                return None;
+            }
+            at += header.chunk_len();
+        }
+        Some(time(&first))
+    };
+    memchr::memmem::find_iter(bytes, &magic).filter_map(|at| at.checked_sub(HEADER - magic.len())).find_map(|at| Some((at, fits(at)?)))
+}
+
+/// The records that bytes begin with: where each begins, and its time.
+pub(super) fn records(bytes: &[u8]) -> impl Iterator<Item = (usize, Timestamp)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let header = header_at(bytes.get(at..)?)?;
+        let start = at;
+        at += header.chunk_len();
+        (at <= bytes.len()).then(|| (start, time(&header)))
+    })
 }
 
 /// Lines counted from the end backwards.
@@ -126,7 +195,7 @@ pub(super) fn walk_back(file: &Open, end: u64, counted: &mut Counted) -> io::Res
 /// The end of the last whole chunk. Usually `end` itself; in the middle of a write we count from the front. (A torn
 /// chunk whose bytes end in something that looks like a whole one is taken for it: the container fooled its own log, and
 /// reading on finds the true border again.)
-fn last_border(file: &Open, end: u64) -> io::Result<u64> {
+pub(super) fn last_border(file: &Open, end: u64) -> io::Result<u64> {
     let tail = file.read_at(end.saturating_sub((CHUNK_MAX + HEADER + TRAILER) as u64), CHUNK_MAX + HEADER + TRAILER)?;
     let whole = || {
         let length = u32::from_le_bytes(*tail.last_chunk::<TRAILER>()?) as usize;

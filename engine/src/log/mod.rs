@@ -11,6 +11,8 @@ mod kept;
 mod local;
 mod pack;
 mod reader;
+mod search;
+mod segment;
 pub mod ship;
 
 use crate::container::request::{LogLine, LogOptions, Logs};
@@ -22,6 +24,7 @@ use jiff::Timestamp;
 pub use kept::{LogView, Retention};
 pub(crate) use pack::pack;
 use reader::Reader;
+pub use search::{Around, CONTEXT_MAX, Cursor, Found, Hit, LIMIT_MAX, Pattern, Query};
 use std::path::{Path, PathBuf};
 use tokio::sync::watch;
 

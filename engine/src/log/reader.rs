@@ -46,7 +46,7 @@ impl Reader {
         let mut files: VecDeque<Open> = files::open(&base, None)?.into();
         // Whole files from before `since` need no reading. The clock that stamps lines is the clock of mtime.
         if let Some(since) = options.since {
-            while files.len() > 1 && modified(&files[0])?.is_some_and(|m| m < since) {
+            while files.len() > 1 && modified(&files[0])?.is_some_and(|m| m.checked_add(super::kept::COARSE).is_ok_and(|m| m < since)) {
                 files.pop_front();
             }
         }

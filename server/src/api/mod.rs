@@ -8,6 +8,7 @@ mod admin_tenants;
 mod admin_users;
 pub mod containers;
 mod images;
+pub mod log_search;
 pub mod logs;
 mod me;
 mod networks;
@@ -68,6 +69,7 @@ fn own_routes() -> Routes {
         .get("/api/v1/networks/{name}", Read, networks::get)
         .delete("/api/v1/networks/{name}", Write, networks::remove)
         .get("/api/v1/logs", Read, logs::list)
+        .get("/api/v1/logs/search", Read, log_search::search)
         .get("/api/v1/logs/{id}", Read, logs::get)
         .delete("/api/v1/logs/{id}", Write, logs::remove)
         .get("/api/v1/operations", Read, operations::list)

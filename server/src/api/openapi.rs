@@ -50,6 +50,7 @@ use utoipa::OpenApi;
         super::networks::remove,
         super::logs::list,
         super::logs::get,
+        super::log_search::search,
         super::logs::remove,
         super::operations::list,
         super::operations::get,

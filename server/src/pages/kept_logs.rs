@@ -2,26 +2,29 @@
 
 use super::form::Filled;
 use super::frame::{Frame, OrPage, Visit};
-use super::logs::{Colours, TAILS, saved};
+use super::logs::{Colours, saved};
 use super::words;
 use axum::extract::{Path, Query};
 use axum::response::Response;
-use engine::container::request::LogOptions;
-use engine::log::LogView;
-use futures_util::StreamExt;
+use engine::container::request::{LogLine, LogOptions};
+use engine::log::{Cursor, LogView};
+use jiff::Timestamp;
 use serde::Deserialize;
 use web::format;
+use web::view::container::LogRow;
 use web::view::log::{Log, LogInfo, LogList};
 use web::view::message::Confirm;
-use web::view::page::Choice;
 use web::view::piece::segment;
 
 /// Which lines.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Asked {
-    tail: usize,
+    at: String,
 }
+
+/// How many lines are shown before a place, and how many after it.
+const LINES: usize = 200;
 
 /// A log in words.
 pub(super) fn info(frame: &Frame, log: &LogView) -> LogInfo {
@@ -30,6 +33,7 @@ pub(super) fn info(frame: &Frame, log: &LogView) -> LogInfo {
         href: format!("{}/logs/{}", frame.base, log.id),
         name: log.name.clone(),
         id: log.id.short().to_owned(),
+        full: log.id.to_string(),
         generation: log.generation,
         container: if gone { String::new() } else { format!("{}/containers/{}", frame.base, segment(&log.name)) },
         image: log.image.clone(),
@@ -61,28 +65,25 @@ fn retention(kept: &engine::log::Retention) -> String {
 /// `GET /ui/logs/{id}`
 pub async fn show(visit: Visit, Path(id): Path<String>, Query(asked): Query<Asked>) -> Result<Response, Response> {
     let Visit { who, app, frame } = visit;
-    let tail = TAILS.into_iter().find(|n| *n == asked.tail).unwrap_or(500);
-    let options = LogOptions { stdout: true, stderr: true, tail: Some(tail), ..LogOptions::default() };
-    let (log, mut logs) = app.engine.read_log(&who, &id, options).await.or_page(&frame)?;
-    let (mut lines, mut unreadable, mut colours) = (Vec::new(), String::new(), Colours::default());
-    while let Some(batch) = logs.lines.next().await {
-        match batch {
-            Ok(batch) => lines.extend(batch.iter().map(|line| colours.row(line))),
-            Err(e) => {
-                unreadable = format!("The log cannot be read further: {e}");
-                break;
-            }
-        }
-    }
+    let at = match asked.at.as_str() {
+        "" => None,
+        // A moment, as people write it, or a place, as a search gives it.
+        text => Some(text.parse::<Timestamp>().map(Cursor::at).or_else(|_| text.parse::<Cursor>()).or_page(&frame)?),
+    };
+    let after = if at.is_some() { LINES } else { 0 };
+    let around = app.engine.log_lines(&who, &id, at, LINES, after).await.or_page(&frame)?;
+    let mut colours = Colours::default();
+    let row = |(n, (line, _)): (usize, &(LogLine, Cursor))| LogRow { marked: around.marked == Some(n), ..colours.row(line) };
+    let place = |line: Option<&(LogLine, Cursor)>| line.map_or(String::new(), |(_, at)| format!("?at={}#hit", segment(&at.to_string())));
+    // At an end the same place would be shown again.
+    let (older, newer) = (place(around.lines.first()), place(around.lines.last()));
+    let before = around.marked.map_or(around.lines.len(), |n| n + 1);
     let view = Log {
-        page: frame.page(format!("Log of {}", log.name), "logs"),
-        info: info(&frame, &log),
-        lines,
-        tails: TAILS
-            .into_iter()
-            .map(|n| Choice { href: format!("?tail={n}"), text: format!("{n} lines"), count: String::new(), chosen: n == tail })
-            .collect(),
-        unreadable,
+        page: frame.page(format!("Log of {}", around.view.name), "logs"),
+        info: info(&frame, &around.view),
+        lines: around.lines.iter().enumerate().map(row).collect(),
+        older: if before < LINES { String::new() } else { older },
+        newer: if after == 0 || around.lines.len() < before + after { String::new() } else { newer },
     };
     Ok(frame.show(&view))
 }

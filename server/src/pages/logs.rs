@@ -19,7 +19,7 @@ use web::view::container::{ContainerLogs, LogRow};
 use web::view::page::Choice;
 
 /// How many lines a page can show.
-pub(super) const TAILS: [usize; 3] = [100, 500, 2000];
+const TAILS: [usize; 3] = [100, 500, 2000];
 /// How many earlier containers of the name are told.
 const EARLIER: usize = 5;
 /// Lines in one message at most, so that a fast log cannot make one message of any size.
@@ -48,6 +48,7 @@ impl Colours {
             exact: line.time.to_string(),
             time: line.time.strftime("%H:%M:%S.%3f").to_string(),
             error,
+            marked: false,
             html: converter.line(&line.bytes),
         }
     }

@@ -14,6 +14,7 @@ mod frame;
 mod home;
 mod images;
 mod kept_logs;
+mod log_search;
 mod logs;
 mod network_map;
 mod networks;
@@ -123,6 +124,7 @@ pub fn routes() -> Routes {
         .get("/ui/networks/{name}/remove", Write, networks::ask_remove)
         .post("/ui/networks/{name}/remove", Write, networks::remove)
         .get("/ui/logs", Read, kept_logs::list)
+        .get("/ui/logs/search", Read, log_search::search)
         .get("/ui/logs/{id}", Read, kept_logs::show)
         .get("/ui/logs/{id}/download", Read, kept_logs::download)
         .get("/ui/logs/{id}/remove", Write, kept_logs::ask_remove)

@@ -177,6 +177,7 @@ fn plain(route: &Route, path: &str) -> Naming {
         (Face::Pages, "GET", "/search") => {
             objects(&[(Container, "?q=NAME", ""), (Image, "?q=NAME", ""), (Network, "?q=NAME", ""), (Volume, "?q=NAME", "")])
         }
+        (Face::Api | Face::Pages, "GET", "/logs/search") => objects(&[(Kind::Log, "?q=said&log=NAME", "")]),
         (_, "GET", _) => Naming::Nothing("a list: it must not show what is another's"),
         // Public doors of people, and what makes an object of one's own or clears what is one's own.
         (Face::Pages, "POST", "/theme" | "/login" | "/logout" | "/setup") => Naming::Nothing("doors"),

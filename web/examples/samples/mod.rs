@@ -322,6 +322,7 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
                     exact: "2026-11-24T08:33:34.123456789Z".into(),
                     time: "08:33:34.123".into(),
                     error,
+                    marked: false,
                     html: ansi.line(say(line).as_bytes()),
                 })
                 .collect(),
@@ -585,6 +586,7 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
         href: "/ui/t/anna/logs/x".into(),
         name: say("shop-web"),
         id: say("8f3a1c2b7d90"),
+        full: say("8f3a1c2b7d90"),
         generation,
         container: if removed.is_some() { String::new() } else { "/ui/t/anna/containers/shop-web".into() },
         image: say("nginx:1.29-alpine"),
@@ -604,16 +606,36 @@ pub fn pages(theme: &'static str, say: Say) -> Result<Vec<(&'static str, String)
         exact: "2026-11-24T08:33:34.123456789Z".into(),
         time: "08:33:34.123".into(),
         error: false,
+        marked: true,
         html: web::ansi::Converter::default().line(say("GET / 200").as_bytes()),
     };
     let one = Log {
         page: page("Log of shop-web", "logs"),
         info: log(1, Some(when("3 days ago", say))),
-        lines: vec![row],
-        tails: vec![Choice { href: "?tail=100".into(), text: "100 lines".into(), count: String::new(), chosen: true }],
-        unreadable: say(""),
+        lines: vec![row.clone()],
+        older: "?at=1".into(),
+        newer: "?at=2".into(),
     };
     out.push(("log", one.render()?));
+    let found = LogSearch {
+        page: page("Search logs", "logs"),
+        query: say("GET"),
+        regex: false,
+        ignore_case: true,
+        log: say("shop-web"),
+        logs: vec![say("shop-web")],
+        since: say("2026-11-24T00:00:00Z"),
+        until: say(""),
+        stream: say(""),
+        context: 2,
+        oldest: false,
+        asked: true,
+        hits: vec![LogHit { href: "/ui/t/anna/logs/x?at=1#hit".into(), name: say("shop-web"), lines: vec![row] }],
+        more: "?q=GET&cursor=1".into(),
+        notes: vec![say("12 MB read.")],
+        error: say(""),
+    };
+    out.push(("log-search", found.render()?));
     out.push((
         "volume-files",
         VolumeFiles {

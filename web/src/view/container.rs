@@ -181,6 +181,8 @@ pub struct LogRow {
     pub time: String,
     /// Standard error.
     pub error: bool,
+    /// Whether it is the one that was looked for.
+    pub marked: bool,
     /// Made by `ansi::Converter`: escaped there.
     pub html: String,
 }
