@@ -69,7 +69,7 @@ pub async fn search(visit: Visit, Query(mut asked): Query<SearchQuery>) -> Resul
                 if out_of_time {
                     view.notes.push("This took as long as a search may: go on for the rest.".into());
                 }
-                view.notes.push(format!("{} read.", web::format::bytes(bytes)));
+                view.notes.push(format!("{} read.", engine::size::binary(bytes)));
                 view.notes.extend(unread.into_iter().map(|(name, why)| format!("The log of {name} could not be read: {why}")));
             }
         }
