@@ -204,7 +204,7 @@ fn sec_r26_silent_connections_of_one_account_keep_nobody_out() {
         for _ in 0..20 {
             for stream in &mut held {
                 stream.set_nonblocking(true).ok();
-                stream.write(b"a").ok();
+                stream.write_all(b"a").ok();
             }
         }
     });
@@ -247,13 +247,16 @@ fn flood(mut stream: UnixStream, mut next: impl FnMut(u32) -> Vec<u8>) -> u32 {
     taken
 }
 
+/// The next frames of a flood, by their number.
+type Frames<'a> = &'a (dyn Fn(u32) -> Vec<u8> + Sync);
+
 /// R26 with HTTP/2 (CVE-2023-44487, CVE-2024-27316, CVE-2019-9512, CVE-2019-9515): streams reset at once, headers without end, settings
 /// and pings; on the socket itself, as prior knowledge, and on BuildKit's connection after `POST /grpc`.
 #[test]
 fn sec_r26_floods_of_http2_frames_cost_little() {
     let server = house();
     let get = [&[0x82, 0x86, 0x84, 0x41, 5][..], b"wharf"].concat();
-    let kinds: [(&str, &(dyn Fn(u32) -> Vec<u8> + Sync)); 5] = [
+    let kinds: [(&str, Frames<'_>); 5] = [
         ("rapid reset", &|n| [frame(1, 5, 2 * n + 1, &get), frame(3, 0, 2 * n + 1, &8_u32.to_be_bytes())].concat()),
         ("headers without end", &|n| {
             if n == 0 {
