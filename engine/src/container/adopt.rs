@@ -176,7 +176,10 @@ impl Engine {
             for entry in ready {
                 let _one = entry.lifecycle.lock().await;
                 let outcome = match self.engine_subject(&entry) {
-                    Ok(creator) if entry.up().is_none() => self.start_locked(&entry, &creator).await,
+                    Ok(creator) if entry.up().is_none() => {
+                        entry.record().life.restarts += 1;
+                        self.start_locked(&entry, &creator).await
+                    }
                     Ok(_) => Ok(()),
                     Err(error) => Err(error),
                 };
@@ -223,8 +226,10 @@ fn wants_to_run(entry: &Entry) -> bool {
         RestartPolicy::No => false,
         RestartPolicy::Always => true,
         RestartPolicy::UnlessStopped => !record.life.stopped_by_hand,
-        RestartPolicy::OnFailure(_) => {
-            !record.life.stopped_by_hand && matches!(&record.life.state, State::Exited(end) | State::Restarting(end) if end.code != 0)
+        RestartPolicy::OnFailure(most) => {
+            let left = most == 0 || record.life.restarts < most;
+            left && !record.life.stopped_by_hand
+                && matches!(&record.life.state, State::Exited(end) | State::Restarting(end) if end.code != 0)
         }
     }
 }

@@ -7,7 +7,7 @@ use super::view::{Health, MountView, State};
 use crate::id::{ContainerId, Digest, ExecId, NetworkId, TenantId};
 use crate::image::ImageConfig;
 use crate::policy::BindAccess;
-use crate::{Role, Scope, Subject, UnixAccount, UserId, Via};
+use crate::{Error, Result, Role, Scope, Subject, UnixAccount, UserId, Via};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -206,6 +206,15 @@ impl Entry {
     pub fn record(&self) -> MutexGuard<'_, Record> {
         // A panic while it was held left it whole: each writer sets single fields.
         self.record.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Waits for the turn of whoever asks to change its life; `asked`: the name it was found by.
+    ///
+    /// # Errors
+    /// `NotFound` when it was removed while this waited: as if it had come a moment later.
+    pub async fn turn(&self, asked: &str) -> Result<tokio::sync::MutexGuard<'_, ()>> {
+        let turn = self.lifecycle.lock().await;
+        if self.turns.borrow().removed { Err(Error::no_such("container", asked)) } else { Ok(turn) }
     }
 
     /// Its name.

@@ -68,7 +68,7 @@ impl Engine {
         self.uncancelled(who, move |engine, who| async move {
             let entry = engine.registry().find(who.tenant, &name)?;
             engine.judge(&who, Action::ContainerStart).await?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&name).await?;
             match &entry.record().life.state {
                 State::Running(_) => return Ok(Changed::AlreadySo),
                 State::Paused(_) => return Err(Error::conflict("cannot start a paused container, try unpause instead")),

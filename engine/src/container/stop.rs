@@ -30,7 +30,7 @@ impl Engine {
             let name = entry.name();
             engine
                 .audited(&who, Action::ContainerStop, &name, async {
-                    let _one = entry.lifecycle.lock().await;
+                    let _one = entry.turn(&name).await?;
                     engine.stop_locked(&entry, signal, options.timeout).await
                 })
                 .await?;
@@ -50,7 +50,7 @@ impl Engine {
             let entry = engine.registry().find(who.tenant, &name)?;
             engine.judge(&who, Action::ContainerRestart).await?;
             let signal = options.signal.as_deref().map(str::parse::<Signal>).transpose()?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&name).await?;
             if is_active(&entry) {
                 engine.stop_locked(&entry, signal, options.timeout).await?;
                 engine.tell_container(&entry, "stop", &[]);
@@ -74,7 +74,7 @@ impl Engine {
             // Between two starts of its restart policy there is nothing to signal: it ends there.
             let own_name = entry.name();
             self.audited(who, Action::ContainerKill, &own_name, async {
-                let _one = entry.lifecycle.lock().await;
+                let _one = entry.turn(&name).await?;
                 self.stop_locked(&entry, Some(signal), None).await
             })
             .await?;
@@ -117,17 +117,20 @@ impl Engine {
         let name = name.to_owned();
         self.uncancelled(who, move |engine, who| async move {
             let entry = engine.registry().find(who.tenant, &name)?;
-            let _one = entry.lifecycle.lock().await;
+            let not_running = || format!("Container {} is not running", entry.id);
+            let _one = entry.turn(&name).await?;
             let running = match &entry.record().life.state {
                 State::Running(r) => r.clone(),
                 State::Paused(_) => return Err(Error::conflict(format!("Container {} is already paused", entry.id))),
-                _ => return Err(Error::conflict(format!("Container {} is not running", entry.id))),
+                _ => return Err(Error::conflict(not_running())),
             };
-            let Some(up) = entry.up() else { return Err(Error::conflict(format!("Container {} is not running", entry.id))) };
+            let Some(up) = entry.up() else { return Err(Error::conflict(not_running())) };
             let name = entry.name();
             engine
                 .audited(&who, Action::ContainerPause, &name, async {
-                    up.group.freeze().await?;
+                    // Its group may be gone a moment before its end is known here.
+                    let ended = |error| if up.shim.has_ended() { Error::conflict(not_running()).because(error) } else { error };
+                    up.group.freeze().await.map_err(ended)?;
                     entry.record().life.state = State::Paused(running);
                     engine.save_life(&entry).await
                 })
@@ -146,7 +149,7 @@ impl Engine {
         let name = name.to_owned();
         self.uncancelled(who, move |engine, who| async move {
             let entry = engine.registry().find(who.tenant, &name)?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&name).await?;
             let State::Paused(running) = entry.record().life.state.clone() else {
                 return Err(Error::conflict(format!("Container {} is not paused", entry.id)));
             };

@@ -20,7 +20,7 @@ impl Engine {
         let name = name.to_owned();
         self.uncancelled(who, move |engine, who| async move {
             let entry = engine.registry().find(who.tenant, &name)?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&name).await?;
             if matches!(entry.record().life.state, State::Removing | State::Dead(_)) {
                 return Err(Error::conflict("Container is marked for removal and cannot be \"update\"."));
             }
@@ -77,7 +77,7 @@ impl Engine {
                 return Err(Error::invalid("Neither old nor new names may be empty"));
             }
             let new = super::name::checked(&new)?.to_owned();
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&name).await?;
             let old = entry.record().name.clone();
             if old == new {
                 return Err(Error::invalid("Renaming a container with the same name as its current name"));
@@ -127,7 +127,7 @@ impl Engine {
             let entry = engine.registry().find(who.tenant, &container)?;
             let network = engine.networks_handle().get(who.tenant, &network).await?;
             engine.judge(&who, Action::NetworkConnect).await?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&container).await?;
             if network.predefined {
                 if !endpoint.aliases.is_empty() {
                     return Err(Error::invalid("network-scoped alias is supported only for containers in user defined networks"));
@@ -193,7 +193,7 @@ impl Engine {
                 other => other?,
             };
             engine.judge(&who, Action::NetworkConnect).await?;
-            let _one = entry.lifecycle.lock().await;
+            let _one = entry.turn(&container).await?;
             let network = match found {
                 // The network went while the container was stopped: with force the container forgets it too.
                 Err(error) if force && error.is_not_found() => {

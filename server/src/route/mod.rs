@@ -6,6 +6,7 @@
 mod gate;
 mod headers;
 mod json;
+mod panic;
 mod spelling;
 
 pub use json::{JSON_MAX, JsonBody, whole};
@@ -149,7 +150,10 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         }
         let router = router.fallback(page_not_found).method_not_allowed_fallback(page_not_found).with_state(app);
         // Layers of a router run after matching, so the respelling stands in a router of its own around it.
-        Router::new().fallback_service(router).layer(axum::middleware::from_fn(spelling::respell))
+        Router::new()
+            .fallback_service(router)
+            .layer(axum::middleware::from_fn(panic::contained))
+            .layer(axum::middleware::from_fn(spelling::respell))
     }
 }
 
