@@ -1,5 +1,5 @@
 //! Faults that come from outside while containers run: killed servers and shims, a new program, a table of inodes that is full, a
-//! database that is locked or damaged, a fork bomb, few descriptors. What was acknowledged is there, states are
+//! database that is locked or damaged, a fork bomb, few descriptors, a clock that jumps. What was acknowledged is there, states are
 //! true, and it goes on when the fault is over.
 
 use e2e::http::{self, Until};
@@ -27,6 +27,36 @@ fn shim_of(pid: i32) -> i32 {
 
 fn state(docker: &Docker, name: &str) -> String {
     docker.inspect(name, "{{.State.Status}}")
+}
+
+/// R03: `kill -9` of the server while it stops, kills, restarts or removes: the container is in one state or the other, says so
+/// truly, and the same request goes through afterwards.
+#[test]
+fn sec_r03_a_server_killed_while_it_ends_containers_converges() {
+    let mut server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    for call in [&["stop", "-t", "1", "box"][..], &["kill", "box"], &["restart", "-t", "0", "box"], &["rm", "-f", "box"]] {
+        for pause in [2, 20, 80] {
+            docker.run(&["rm", "-f", "box"]);
+            docker.text(&["run", "-d", "--name", "box", "-p", "80", "-v", "vol:/v", "busybox", "sleep", "1000"]);
+            let mut client = docker.start(call);
+            std::thread::sleep(Duration::from_millis(pause));
+            server.kill();
+            client.wait().expect("the client's end");
+            server.start_again(Vec::new());
+            let known = docker.run(&["inspect", "-f", "{{.State.Status}} {{.State.Pid}}", "box"]);
+            if known.code == 0 {
+                let pid: i32 = known.text().rsplit(' ').next().and_then(|pid| pid.parse().ok()).expect("a pid");
+                let running = known.text().starts_with("running");
+                assert_eq!(running, pid != 0 && host::alive(pid), "{call:?} after {pause} ms: {}", known.stdout);
+                let again = docker.run(call);
+                assert!(again.code == 0 || call[0] == "kill" && again.stderr.contains("is not running"), "{call:?}: {}", again.stderr);
+            } else {
+                assert_eq!(call[0], "rm", "{call:?}: {}", known.stderr);
+            }
+            sound(&server);
+        }
+    }
 }
 
 /// R04: `kill -9` of the server while it pulls: an image is listed when it is whole, and the next pull brings it.
@@ -62,6 +92,51 @@ fn sec_r04_a_server_killed_while_it_pulls_lists_nothing_partial() {
     }
     docker.text(&["pull", "-q", &name]);
     assert_eq!(docker.text(&["run", "--rm", &name, "sh", "-c", "wc -c < /noise"]), (24 << 20).to_string());
+}
+
+/// R07: ten containers end while no server runs: exit codes and times are those of the moment, the last line is in the log, and a
+/// policy to start again counts once.
+#[test]
+fn sec_r07_what_ended_without_a_server_is_told_exactly() {
+    let mut server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    let gate = server.folder().join("gate");
+    std::fs::create_dir(&gate).expect("a folder to wait for");
+    let bind = format!("{}:/gate:ro", gate.display());
+    for n in 0..10 {
+        let waiting = format!(
+            "while [ ! -e /gate/go ]; do sleep 0.1; done; i=0; while [ $i -lt 200 ]; do echo line $i; i=$((i+1)); done; exit {}",
+            n + 20
+        );
+        let policy = if n < 5 { "no" } else { "on-failure:1" };
+        docker.text(&["run", "-d", "-v", &bind, "--restart", policy, "--name", &format!("ends{n}"), "busybox", "sh", "-c", &waiting]);
+    }
+    let pids: Vec<i32> = (0..10).map(|n| docker.pid(&format!("ends{n}"))).collect();
+    server.kill();
+    std::fs::write(gate.join("go"), "").expect("letting them end");
+    until("ten containers ended without a server", || pids.iter().all(|pid| !host::alive(*pid)).then_some(()));
+    let ended = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970").as_secs();
+    std::thread::sleep(Duration::from_secs(2));
+    server.start_again(Vec::new());
+    for n in 0..10 {
+        let name = format!("ends{n}");
+        let (times, count) = if n < 5 { (1, "0") } else { (2, "1") };
+        until("it has ended for good", || {
+            (docker.inspect(&name, "{{.State.Status}} {{.RestartCount}}") == format!("exited {count}")).then_some(())
+        });
+        assert_eq!(docker.inspect(&name, "{{.State.ExitCode}}"), (n + 20).to_string());
+        until("its log has an end", || (docker.text(&["logs", &name]).lines().count() == 200 * times).then_some(()));
+        let log = docker.text(&["logs", &name]);
+        let wanted: Vec<String> = (0..200).map(|i| format!("line {i}")).collect();
+        assert_eq!(log.lines().collect::<Vec<_>>(), vec![wanted; times].concat(), "{name}");
+        if n < 5 {
+            let finished = docker.inspect(&name, "{{.State.FinishedAt}}");
+            let seconds = Output::of(Command::new("date").args(["-u", "+%s", "-d", &finished])).succeeded();
+            let finished: u64 = seconds.text().parse().expect("seconds");
+            assert!(finished <= ended, "{name} is said to have ended when the server came back");
+        }
+    }
+    sound(&server);
 }
 
 /// R08, R09: `kill -9` of a shim, then of the server and every shim: what they held is over and gone, said to be so, and can be
@@ -335,4 +410,160 @@ fn server_answers(server: &Server) -> bool {
     http::Request { method: "GET", path: "/_ping", token: None, body: None }
         .try_send(&server.socket())
         .is_ok_and(|answer| answer.status == 200)
+}
+
+/// R31: the wall clock jumps a year ahead, two back, then to and fro by seconds: nothing ends, nothing is signed out, health checks and
+/// waiting go by the clock that only goes forward.
+#[test]
+fn sec_r31_a_clock_that_jumps_ends_nothing() {
+    let Some(compiler) = e2e::program("cc") else { return e2e::skip("no compiler: no clock to turn") };
+    let server_folder = tempfile::tempdir().expect("a folder for the clock");
+    let (source, library, offset) =
+        (server_folder.path().join("clock.c"), server_folder.path().join("clock.so"), server_folder.path().join("offset"));
+    // Between the server and its C library: CLOCK_REALTIME plus the seconds in a file. What the kernel and the shims see stays true.
+    let text = r#"
+        #define _GNU_SOURCE
+        #include <dlfcn.h>
+        #include <fcntl.h>
+        #include <stdlib.h>
+        #include <sys/mman.h>
+        #include <sys/syscall.h>
+        #include <time.h>
+        #include <unistd.h>
+        static volatile long *seconds;
+        __attribute__((constructor)) static void begin(void) {
+            int file = open(getenv("CLOCK_OFFSET"), O_RDONLY | O_CLOEXEC);
+            void *at = mmap(0, sizeof(long), PROT_READ, MAP_SHARED, file, 0);
+            if (at != MAP_FAILED) seconds = at;
+            close(file);
+        }
+        int clock_gettime(clockid_t clock, struct timespec *now) {
+            int got = (int)syscall(SYS_clock_gettime, clock, now);
+            if (got == 0 && clock == CLOCK_REALTIME && seconds) now->tv_sec += *seconds;
+            return got;
+        }
+    "#;
+    std::fs::write(&source, text).expect("its source");
+    Output::of(Command::new(compiler).args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source)).succeeded();
+    let set = |seconds: i64| {
+        use std::os::unix::fs::FileExt;
+        let file = std::fs::File::options().create(true).truncate(false).write(true).open(&offset).expect("the offset");
+        file.write_all_at(&seconds.to_ne_bytes(), 0).expect("turning the clock");
+    };
+    set(0);
+    let environment =
+        [("LD_PRELOAD", &library), ("CLOCK_OFFSET", &offset)].map(|(name, path)| (name.to_owned(), path.display().to_string()));
+    let server = Server::start_with(Options { environment: environment.to_vec(), ..Options::default() });
+    server.add_user("ben", BEN);
+    let docker = server.load_busybox();
+    let token = server.token("ben");
+    docker.text(&[
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "--health-cmd",
+        "echo x >> /checks",
+        "--health-interval",
+        "1s",
+        "--restart",
+        "always",
+        "busybox",
+        "sh",
+        "-c",
+        "while :; do echo line; sleep 0.2; done",
+    ]);
+    let pid = docker.pid("box");
+    let checks = || docker.text(&["exec", "box", "sh", "-c", "wc -l < /checks 2>/dev/null || echo 0"]).parse::<u32>().unwrap_or(0);
+    for (what, jumps) in [
+        ("months ahead", vec![80 * 86_400]),
+        ("a year back", vec![-366 * 86_400]),
+        ("to and fro", (0..100).map(|n| if n % 2 == 0 { n } else { -n }).collect()),
+        ("as it was", vec![0]),
+    ] {
+        for jump in jumps {
+            set(jump);
+            assert_eq!(server.request("GET", "/_ping", None).status, 200, "{what}");
+        }
+        assert_eq!(docker.inspect("box", "{{.State.Status}} {{.State.Pid}} {{.RestartCount}}"), format!("running {pid} 0"), "{what}");
+        let signed = http::Request { method: "GET", path: "/containers/json", token: Some(&token), body: None }.send(&server.socket());
+        assert_eq!(signed.status, 200, "a token without an end is good, {what}: {}", signed.text());
+        let before = checks();
+        until("health checks go on", || (checks() > before + 1).then_some(()));
+        let lines = docker.text(&["logs", "box"]).lines().count();
+        until("the log goes on", || (docker.text(&["logs", "box"]).lines().count() > lines).then_some(()));
+        let name = format!("brief{}", what.len());
+        docker.text(&["run", "-d", "--name", &name, "busybox", "sleep", "1000"]);
+        let begin = Instant::now();
+        docker.text(&["stop", "-t", "1", &name]);
+        assert!(begin.elapsed() < Duration::from_secs(20), "stopping took {:?}, {what}", begin.elapsed());
+        docker.text(&["rm", &name]);
+        docker.text(&["run", "--rm", "busybox", "true"]);
+    }
+    sound(&server);
+}
+
+/// R35: thirty-two clients at one container with everything there is: each answer is one of those the request can have, never a 500,
+/// and afterwards the container is in one state that is true.
+#[test]
+fn sec_r35_races_on_one_container_give_no_500() {
+    let server = Server::start_with(Options::default());
+    let docker = server.load_busybox();
+    let requests: [(&str, &str, Option<&str>); 16] = [
+        (
+            "POST",
+            "/containers/create?name=box",
+            Some(r#"{"Image":"busybox","Cmd":["sleep","1000"],"HostConfig":{"PortBindings":{"80/tcp":[{}]},"Binds":["vol:/v"]}}"#),
+        ),
+        ("POST", "/containers/box/start", None),
+        ("POST", "/containers/box/stop?t=0", None),
+        ("POST", "/containers/box/restart?t=0", None),
+        ("POST", "/containers/box/kill", None),
+        ("POST", "/containers/box/pause", None),
+        ("POST", "/containers/box/unpause", None),
+        ("DELETE", "/containers/box?force=1", None),
+        ("POST", "/containers/box/rename?name=other", None),
+        ("POST", "/containers/other/rename?name=box", None),
+        ("POST", "/containers/box/update", Some(r#"{"Memory":67108864,"MemorySwap":134217728}"#)),
+        ("POST", "/containers/box/exec", Some(r#"{"Cmd":["true"]}"#)),
+        ("GET", "/containers/box/json", None),
+        ("GET", "/containers/box/top", None),
+        ("POST", "/networks/bridge/disconnect", Some(r#"{"Container":"box","Force":true}"#)),
+        ("POST", "/networks/bridge/connect", Some(r#"{"Container":"box"}"#)),
+    ];
+    let wrong = std::sync::Mutex::new(Vec::new());
+    let good = std::sync::atomic::AtomicUsize::new(0);
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for client in 0..32_usize {
+            let (server, wrong, good) = (&server, &wrong, &good);
+            scope.spawn(move || {
+                let mut n = client;
+                while begin.elapsed() < Duration::from_secs(15) {
+                    n = n.wrapping_mul(1_103_515_245).wrapping_add(12_345) & 0x7fff_ffff;
+                    let (method, path, body) = requests[(n >> 8) % requests.len()];
+                    let request = http::Request { method, path, token: None, body };
+                    match request.try_send(&server.socket()) {
+                        Ok(answer) if answer.status >= 500 => {
+                            wrong.lock().expect("the list").push(format!("{method} {path}: {} {}", answer.status, answer.text()))
+                        }
+                        Ok(answer) => drop((answer.status < 400).then(|| good.fetch_add(1, std::sync::atomic::Ordering::Relaxed))),
+                        Err(e) => wrong.lock().expect("the list").push(format!("{method} {path}: {e}")),
+                    }
+                }
+            });
+        }
+    });
+    let mut wrong = wrong.into_inner().expect("the list");
+    let all = wrong.len();
+    wrong.sort();
+    wrong.dedup();
+    assert!(wrong.is_empty(), "{all} answers that no request can have: {wrong:#?}");
+    assert!(good.into_inner() > 100, "hardly anything succeeded");
+    for id in docker.text(&["ps", "-aq"]).lines() {
+        let pid = docker.pid(id);
+        assert_eq!(docker.inspect(id, "{{.State.Running}}") == "true", pid != 0 && host::alive(pid));
+        docker.text(&["rm", "-f", id]);
+    }
+    sound(&server);
 }

@@ -74,7 +74,7 @@ impl Engine {
             // Between two starts of its restart policy there is nothing to signal: it ends there.
             let own_name = entry.name();
             self.audited(who, Action::ContainerKill, &own_name, async {
-                let _one = entry.turn(&name).await?;
+                let _one = entry.turn(name).await?;
                 self.stop_locked(&entry, Some(signal), None).await
             })
             .await?;
