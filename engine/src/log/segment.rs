@@ -44,6 +44,8 @@ pub(super) struct Part {
 pub(super) struct Walker {
     /// Oldest first. Of the newest, where it ended when we began.
     files: VecDeque<(Open, Option<u64>)>,
+    /// The one before those: the first line may begin in it.
+    passed_over: Option<Open>,
     format: Format,
     part: Part,
     /// In the file that is being read, the first or the last by direction; `None`: not gone to yet.
@@ -67,12 +69,13 @@ impl Walker {
             *end = Some(newest.len()?);
         }
         // The clock that stamps lines is the clock of mtime.
+        let mut passed_over = None;
         if let Some(since) = part.since {
             while files
                 .front()
                 .is_some_and(|(f, _)| f.written().is_some_and(|t| t.checked_add(super::kept::COARSE).is_ok_and(|t| t < since)))
             {
-                files.pop_front();
+                passed_over = files.pop_front().map(|(file, _)| file);
             }
         }
         if let Some(until) = part.until {
@@ -83,7 +86,7 @@ impl Walker {
             }
         }
         let assembler = assembler(&part);
-        Ok(Self { files, format, part, at: None, assembler, writing, bytes: 0 })
+        Ok(Self { files, passed_over, format, part, at: None, assembler, writing, bytes: 0 })
     }
 
     /// The next lines in our direction; `None`: there are no more. Lines somewhat before and after the times asked for come too.
@@ -130,16 +133,11 @@ impl Walker {
         };
         let mut assembler = assembler(&self.part);
         let mut lines = Vec::new();
-        if lead == 0
-            && let Some((older, _)) = self.files.len().checked_sub(2).and_then(|n| self.files.get(n))
-        {
+        if lead == 0 {
             // A line may have been begun before the rotation.
-            let end = older.len()?;
-            let start = end.saturating_sub(LEAD);
-            #[allow(clippy::cast_possible_truncation)]
-            let tail = Bytes::from(older.read_at(start, (end - start) as usize)?);
-            if let Some((first, _)) = self.format.borders(&tail, start == 0, 0) {
-                self.format.decode(&tail.slice(first..), 0, &mut assembler, &mut lines);
+            let older = self.files.len().checked_sub(2).and_then(|n| self.files.get(n)).map(|(f, _)| f).or(self.passed_over.as_ref());
+            if let Some(older) = older {
+                self.format.lead(older, older.len()?, &mut assembler)?;
             }
         }
         self.format.decode(&bytes.slice(first..from), 0, &mut assembler, &mut lines);
@@ -163,8 +161,14 @@ impl Walker {
         let end = known_end.map_or_else(|| file.len(), Ok)?;
         let at = match (self.at, self.part.since) {
             (Some(at), _) => at,
-            (None, Some(since)) => self.format.start_before(file, end, since)?,
-            (None, None) => 0,
+            (None, since) => {
+                let at = since.map_or(Ok(0), |since| self.format.start_before(file, end, since))?;
+                match &self.passed_over {
+                    Some(older) if at == 0 => self.format.lead(older, older.len()?, &mut self.assembler)?,
+                    _ => self.format.lead(file, at, &mut self.assembler)?,
+                }
+                at
+            }
         };
         let left = usize::try_from(end.saturating_sub(at)).unwrap_or(usize::MAX);
         let mut lines = Vec::new();
@@ -213,6 +217,17 @@ impl Format {
             Self::Local => local::decode_placed(bytes, offset, assembler, placed),
             Self::Json => json::decode_placed(bytes, offset, assembler, placed),
         }
+    }
+
+    /// Takes in what lies before a border, for the lines that are open there; no line of it is given.
+    fn lead(self, file: &Open, end: u64, assembler: &mut Assembler) -> io::Result<()> {
+        let start = end.saturating_sub(LEAD);
+        #[allow(clippy::cast_possible_truncation)] // at most LEAD
+        let bytes = Bytes::from(file.read_at(start, (end - start) as usize)?);
+        if let Some((first, _)) = self.borders(&bytes, start == 0, 0) {
+            self.decode(&bytes.slice(first..), 0, assembler, &mut Vec::new());
+        }
+        Ok(())
     }
 
     fn is_lost(self, bytes: &[u8]) -> bool {

@@ -242,3 +242,81 @@ fn around_a_place_are_the_lines_before_and_after_it() {
     let seen: Vec<String> = moment.iter().map(|(l, _)| text(l)).collect();
     assert_eq!(seen, lines[1999..2003].iter().map(|(_, l)| l.trim_end().to_owned()).collect::<Vec<_>>());
 }
+
+/// A log of ragged chunks: several lines of one time in each, lines across chunks, streams and files.
+fn ragged(shelf: &Shelf) -> Source {
+    let source = shelf.source("ragged", false);
+    let mut random = 1u64;
+    let mut below = |n: u64| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (random >> 33) % n
+    };
+    let mut text = [Stdout, Stderr].map(|stream| (stream, String::new(), 0));
+    let mut at = 0;
+    for n in [1, 0] {
+        let mut pieces = Vec::new();
+        for _ in 0..400 {
+            let (stream, written, count) = &mut text[usize::from(below(4) == 0)];
+            while written.len() < 300 {
+                *count += 1;
+                written.push_str(&format!("{stream:?} {count} {}\n", "z".repeat(usize::try_from(below(60)).unwrap())));
+            }
+            let rest = written.split_off(usize::try_from(1 + below(300)).unwrap());
+            pieces.push((at, *stream, std::mem::replace(written, rest)));
+            at += i64::from(below(3) == 0);
+        }
+        let file = if n == 0 { base(&source) } else { super::super::files::numbered(&base(&source), n) };
+        write(&file, false, &pieces);
+    }
+    source
+}
+
+type Told = (Timestamp, String);
+
+/// Where two lists of lines begin to differ, and what stands there.
+fn differ<'a>(a: &'a [Told], b: &'a [Told]) -> Option<(usize, Option<&'a Told>, Option<&'a Told>)> {
+    (0..a.len().max(b.len())).find(|n| a.get(*n) != b.get(*n)).map(|n| (n, a.get(n), b.get(n)))
+}
+
+#[tokio::test]
+async fn segments_of_ragged_chunks_give_every_line_whole_and_once() {
+    let shelf = Shelf(tempfile::tempdir().unwrap());
+    let source = ragged(&shelf);
+    let options = crate::container::request::LogOptions { stdout: true, stderr: true, ..Default::default() };
+    let mut reader = super::super::read(source.clone(), options, false, watch::channel(false).1).unwrap().lines;
+    let mut expected = Vec::new();
+    while let Some(batch) = reader.next().await {
+        expected.extend(batch.unwrap().iter().map(|line| (line.time, text(line))));
+    }
+    assert!(expected.len() > 500);
+    for newest_first in [true, false] {
+        for segment in [700, 3000, 1 << 20] {
+            let part = Part { stdout: true, stderr: true, newest_first, segment, ..Part::default() };
+            let mut walker = Walker::open(&source, part, false).unwrap();
+            let mut seen = Vec::new();
+            while let Some(lines) = walker.next().unwrap() {
+                seen.extend(lines.iter().map(|placed| (placed.line.time, text(&placed.line))));
+            }
+            if newest_first {
+                seen.reverse();
+            }
+            assert_eq!(differ(&seen, &expected), None, "newest first {newest_first}, segments of {segment}");
+        }
+    }
+    // Many lines have the same time: pages break among them.
+    for newest_first in [true, false] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let (hits, cursor, _) = run(vec![shelf.found("ragged", &source)], Query { newest_first, limit: 5, after, ..query("") }).await;
+            seen.extend(hits.iter().map(|h| (h.line.time, text(&h.line))));
+            match cursor {
+                Some(cursor) => after = Some(cursor),
+                None => break,
+            }
+        }
+        if newest_first {
+            seen.reverse();
+        }
+        assert_eq!(differ(&seen, &expected), None, "newest first {newest_first}, in pages");
+    }
+}
