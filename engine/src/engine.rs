@@ -211,6 +211,7 @@ impl Engine {
         let written = async {
             self.0.life.flush().await;
             self.0.audit.close().await;
+            self.0.inventory.close().await;
         };
         if tokio::time::timeout(LAST_WRITES, written).await.is_err() {
             tracing::error!("what was still to be written could not be: outcomes of the last actions are missing in the audit log");

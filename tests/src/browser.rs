@@ -170,6 +170,7 @@ impl Browser {
     /// Opens an address and waits until it is loaded.
     pub fn open(&self, address: &str) {
         self.to("POST", "/url", Some(json!({ "url": address })));
+        self.again_if_interrupted();
     }
 
     /// Where it is.
@@ -201,6 +202,7 @@ impl Browser {
             match self.try_ask("POST", &path, Some(json!({ "using": "css selector", "value": selector }))) {
                 Ok(found) => return Element { browser: self, id: found[ELEMENT].as_str().expect("an element's id").to_owned() },
                 Err(e) if e["error"] == "no such element" && begin.elapsed() < crate::PATIENCE => {
+                    self.again_if_interrupted();
                     std::thread::sleep(std::time::Duration::from_millis(50));
                 }
                 Err(e) => panic!("{selector} at {}: {} in\n{}", self.address(), e["error"], self.source()),
@@ -227,7 +229,18 @@ impl Browser {
                     assert!(begin.elapsed() < crate::PATIENCE, "{selector} at {} does not show {text:?}, but {shown:?}", self.address());
                 }
             }
+            self.again_if_interrupted();
             std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
+    /// Asks again for what Chromium gave up because it believed the network to change or to be gone: it does so when interfaces
+    /// come up, also in a namespace where nothing but loopback is.
+    fn again_if_interrupted(&self) {
+        let source = self.try_ask("GET", &format!("/session/{}/source", self.session), None);
+        let source = source.as_ref().ok().and_then(Value::as_str).unwrap_or_default();
+        if source.contains("ERR_NETWORK_CHANGED") || source.contains("ERR_INTERNET_DISCONNECTED") {
+            drop(self.try_ask("POST", &format!("/session/{}/refresh", self.session), Some(json!({}))));
         }
     }
 

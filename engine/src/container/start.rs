@@ -85,11 +85,10 @@ impl Engine {
 
     /// Starts a container whose lifecycle lock is held.
     pub(super) async fn start_locked(&self, entry: &Arc<Entry>, who: &Subject) -> Result<()> {
-        if who.via != crate::Via::Engine {
-            // Grants may have expired and policy may have tightened since create. Restarts by the engine were judged then.
-            let creator = self.engine_subject(entry)?;
-            self.judge_container(&creator, Action::ContainerStart, entry.fixed.effective.clone()).await?;
-        }
+        // Grants may have expired and policy may have tightened since create: whoever starts it, also a restart policy or a new
+        // server, its creator must still be allowed to.
+        let creator = self.engine_subject(entry)?;
+        self.judge_container(&creator, Action::ContainerStart, entry.fixed.effective.clone()).await?;
         self.settled(entry).await;
         {
             let mut record = entry.record();
@@ -102,6 +101,10 @@ impl Engine {
         match self.launch(entry, who).await {
             Ok(()) => Ok(()),
             Err(error) => {
+                // Cleared when the start began: somebody killed what was being started.
+                let ended = entry.record().life.stopped_by_hand;
+                let error =
+                    if ended { Error::conflict("the container was stopped or removed while it started").because(error) } else { error };
                 let failure = Failure { code: failure_code(&error), error: error.to_string() };
                 {
                     let mut record = entry.record();
@@ -341,6 +344,12 @@ impl Engine {
             };
             if let Err(error) = started {
                 tracing::warn!(container.id = entry.id.short(), ?error, "a restart policy could not start its container");
+                let mut record = entry.record();
+                if let State::Restarting(end) = record.life.state.clone() {
+                    record.life.state = State::Exited(end);
+                    drop(record);
+                    engine.save_life_later(&entry);
+                }
             }
         });
     }

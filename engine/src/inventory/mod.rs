@@ -80,6 +80,13 @@ impl Inventory {
         self.writer.begin_with("begin immediate").await.doing(|| "beginning a transaction".to_owned())
     }
 
+    /// Closes all connections once nobody uses them: the last one takes the write-ahead log into the database's own file, which then
+    /// is all there is to copy.
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+
     /// For reading.
     pub fn reader(&self) -> &SqlitePool {
         &self.reader

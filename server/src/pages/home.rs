@@ -104,7 +104,9 @@ fn happened(event: &Event, base: &str) -> Option<Happened> {
         ("network", "destroy") => "removed network",
         _ => return None,
     };
-    let object = event.attributes.get("name").unwrap_or(&event.id).clone();
+    let object = event.attributes.get("name").unwrap_or(&event.id);
+    // An image without a name goes by the beginning of its id.
+    let object = object.strip_prefix("sha256:").and_then(|hex| hex.get(..12)).unwrap_or(object).to_owned();
     let gone = matches!(event.action.as_str(), "destroy" | "delete" | "untag");
     let folder = match event.kind {
         "container" => "containers",

@@ -256,7 +256,7 @@ async fn forms_make_change_and_remove() {
     let page = browser.get(&page.to).await;
     assert!(page.html.contains("Made data.") && page.html.contains("&#60;b&#62;web"), "{}", page.html);
     assert!(!browser.get("/ui/volumes/data").await.html.contains("Made data."), "a notice is said once");
-    assert!(browser.get("/ui/t/ben/volumes/data/remove").await.html.contains("gone for good"));
+    assert!(browser.get("/ui/t/ben/volumes/data/remove").await.html.contains("goes to the trash and can be restored"));
     assert_eq!(browser.fill("/ui/t/ben/volumes/data/remove", &[]).await.to, "/ui/t/ben/volumes");
     assert_eq!(browser.get("/ui/volumes/data").await.status, StatusCode::NOT_FOUND);
     let page = browser.fill("/ui/containers/new", &[("image", "x"), ("ports", "eighty:80"), ("env", "A=b")]).await;
