@@ -34,7 +34,7 @@ fn no_page_has_inline_script_or_style() {
 fn cells_of_a_card_are_labelled() {
     let lists = ["networks", "users", "volumes", "images", "trash", "volume-files"];
     let pages = samples::pages("", &|text| text.to_owned()).unwrap();
-    for (name, html) in pages.iter().filter(|(name, _)| lists.contains(&name.as_ref())) {
+    for (name, html) in pages.iter().filter(|(name, _)| lists.contains(name)) {
         let body = html.split("<tbody>").nth(1).and_then(|rest| rest.split("</tbody>").next()).unwrap_or_default();
         for row in body.split("<tr").skip(1) {
             // The first cell is the name, the last the buttons.
